@@ -1,0 +1,72 @@
+"""Node ranks and addresses of a cluster, from the inventory alone."""
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Mapping, Sequence
+
+
+def topology(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Order the hosts of a cluster by rank and name its master.
+
+    The order of the group gives the ranks 0..n-1; where any host sets ``node_rank``, every
+    host without one takes the lowest rank that is free, in the group's order.
+
+    Args:
+        hosts: host names in the group's order.
+        hostvars: variables of each host; read are ``node_rank``, ``cluster_address`` and ``ansible_host``.
+
+    Returns:
+        ``nodes`` (list of name, rank, address in the order of ranks), ``ranks`` (name to rank),
+        ``master``, ``master_addr`` and ``errors`` (messages; the rest is empty when there are any).
+    """
+    empty = {"nodes": [], "ranks": {}, "master": "", "master_addr": ""}
+    if not hosts:
+        return {**empty, "errors": [
+            "The group of nodes is empty: expected at least one host in the inventory group that "
+            "`cluster_group` names (ascend_nodes by default). Add the nodes to inventory/ascend/hosts.yml."]}
+
+    errors: list[str] = []
+    ranks: dict[str, int] = {}
+    for host in hosts:
+        wanted = hostvars[host].get("node_rank")
+        if wanted is None:
+            continue
+        if not str(wanted).isdigit():
+            errors.append(f"{host}: node_rank is {wanted!r}, expected a whole number from 0 to {len(hosts) - 1}. "
+                          "Edit node_rank in the inventory.")
+            continue
+        taken = [name for name, rank in ranks.items() if rank == int(wanted)]
+        if taken:
+            errors.append(f"node_rank {wanted} is given to {taken[0]} and to {host}: each node needs its own. "
+                          "Edit node_rank in the inventory.")
+        ranks[host] = int(wanted)
+    free = (rank for rank in range(len(hosts)) if rank not in set(ranks.values()))
+    for host in hosts:
+        if host not in ranks and not errors:
+            ranks[host] = next(free)
+    if not errors and sorted(ranks.values()) != list(range(len(hosts))):
+        found = ", ".join(f"{host}={rank}" for host, rank in sorted(ranks.items(), key=lambda item: item[1]))
+        errors.append(f"The node ranks have gaps: found {found}, expected 0 to {len(hosts) - 1} without a gap. "
+                      "Edit node_rank in the inventory, or remove it to rank the nodes in the group's order.")
+
+    addresses: dict[str, str] = {}
+    for host in hosts:
+        variables = hostvars[host]
+        address = str(variables.get("cluster_address") or variables.get("ansible_host") or host)
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            errors.append(f"{host}: its address on the cluster network is {address!r}, expected an IP address. "
+                          f"Set cluster_address for {host} in the inventory.")
+            continue
+        shared = [name for name, other in addresses.items() if other == address]
+        if shared:
+            errors.append(f"{host} and {shared[0]} have the same cluster_address {address}. "
+                          "Set each node's own cluster_address in the inventory.")
+        addresses[host] = address
+    if errors:
+        return {**empty, "errors": errors}
+
+    nodes = [{"name": host, "rank": ranks[host], "address": addresses[host]}
+             for host in sorted(hosts, key=lambda name: ranks[name])]
+    return {"nodes": nodes, "ranks": ranks, "master": nodes[0]["name"], "master_addr": nodes[0]["address"], "errors": []}
