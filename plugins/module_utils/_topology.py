@@ -70,3 +70,16 @@ def topology(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) ->
     nodes = [{"name": host, "rank": ranks[host], "address": addresses[host]}
              for host in sorted(hosts, key=lambda name: ranks[name])]
     return {"nodes": nodes, "ranks": ranks, "master": nodes[0]["name"], "master_addr": nodes[0]["address"], "errors": []}
+
+
+def interface_of(facts: Mapping[str, Any], address: str) -> str:
+    """Name the interface that carries `address` by a node's network facts, "" when none does."""
+    wanted = ipaddress.ip_address(address)
+    for name in facts.get("interfaces", []):
+        # ansible-core names the fact of eth0-1 `eth0_1`; its `device` has the real name.
+        interface = facts.get(str(name).replace("-", "_"), {})
+        families = [interface.get("ipv4", {}), *interface.get("ipv4_secondaries", []), *interface.get("ipv6", [])]
+        for family in families:
+            if "address" in family and ipaddress.ip_address(family["address"].split("%")[0]) == wanted:
+                return str(interface.get("device", name))
+    return ""

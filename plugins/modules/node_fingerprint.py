@@ -1,0 +1,114 @@
+#!/usr/bin/python
+"""What is installed on this node, in comparable form."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_fingerprint
+short_description: What is installed on this node, in comparable form
+description:
+  - Names the commit and the local changes of repositories and the content of files, so that nodes can be compared with
+    each other and a run can be named after what it runs. Changes nothing.
+  - Run it as the owner of the repositories, since git refuses the trees of others.
+options:
+  repositories:
+    description: Names and folders of git checkouts.
+    type: dict
+    default: {}
+  files:
+    description: Names and paths of files.
+    type: dict
+    default: {}
+  manifests:
+    description: >-
+      Names and paths of lists made by sha256sum. Of the files listed only presence and size are looked at;
+      their content was verified when they were shared.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+author: Ascend cluster maintainers
+"""
+
+EXAMPLES = r"""
+- name: Fingerprint what is installed
+  ascend.cluster.node_fingerprint:
+    repositories: {megatron: /opt/ascend-cluster/Megatron-LM}
+    files: {cann_toolkit: /opt/ascend-cluster/state/cann_toolkit.txt}
+    manifests: {data: /opt/ascend-cluster/state/data_manifest.sha256}
+  become: true
+  become_user: ascend
+  register: fingerprint
+"""
+
+RETURN = r"""
+components:
+  description: >-
+    For a repository its commit and the sha256 of its changes; for a file its sha256; for a manifest its sha256 and what of
+    its files is missing; C(absent) for what is not there.
+  type: dict
+  returned: always
+"""
+
+import hashlib
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def of_file(path: str) -> str:
+    """Shortened sha256 of a file, "absent" when there is none."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()[:16]
+    except OSError:
+        return "absent"
+
+
+def of_manifest(path: str) -> str:
+    """Shortened sha256 of a manifest with the sizes of its files, and the first file that is missing."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            listed = [line.rstrip("\n").split(None, 1)[1].lstrip("*") for line in file if line.strip()]
+    except (OSError, IndexError):
+        return "absent"
+    sizes = []
+    for name in listed:
+        try:
+            sizes.append(str(os.stat(name).st_size))
+        except OSError:
+            return f"missing {name}"
+    return hashlib.sha256((of_file(path) + " ".join(sizes)).encode()).hexdigest()[:16]
+
+
+def of_repository(module: AnsibleModule, path: str) -> str:
+    """Commit of a checkout, with the shortened sha256 of its changes where there are any."""
+    git = ["git", "-C", path]
+    rc, commit, _ = module.run_command([*git, "rev-parse", "HEAD"])
+    if rc != 0:
+        return "absent"
+    rc, changes, err = module.run_command([*git, "diff", "HEAD"])
+    if rc != 0:
+        module.fail_json(msg=f"git diff in {path} failed: {err.strip()}")
+    return commit.strip() + (f"+{hashlib.sha256(changes.encode()).hexdigest()[:16]}" if changes else "")
+
+
+def main() -> None:
+    """Entry."""
+    module = AnsibleModule(
+        argument_spec={
+            "repositories": {"type": "dict", "default": {}},
+            "files": {"type": "dict", "default": {}},
+            "manifests": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    components = {name: of_repository(module, str(path)) for name, path in module.params["repositories"].items()}
+    components.update({name: of_file(str(path)) for name, path in module.params["files"].items()})
+    components.update({name: of_manifest(str(path)) for name, path in module.params["manifests"].items()})
+    module.exit_json(changed=False, components=components)
+
+
+if __name__ == "__main__":
+    main()

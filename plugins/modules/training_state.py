@@ -1,0 +1,203 @@
+#!/usr/bin/python
+"""What the training on this node is doing."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: training_state
+short_description: What the training on this node is doing
+description:
+  - Reads the state of the training's systemd unit, how the run ended, and what its log has gained. Changes nothing.
+  - With O(wait_seconds) it answers as soon as the unit ends, so that a follower learns of it at once.
+options:
+  unit:
+    description: The systemd unit of the training.
+    type: str
+    required: true
+  run_dir:
+    description: The folder of all runs, whose link C(current) names the latest.
+    type: path
+    required: true
+  run_id:
+    description: The run to tell of; the current one when left out.
+    type: str
+  log_offset:
+    description: Return what the log holds from this byte on; nothing when negative.
+    type: int
+    default: -1
+  tail_lines:
+    description: Return so many last lines of the log.
+    type: int
+    default: 0
+  wait_seconds:
+    description: Wait at most this long for an active unit to end.
+    type: float
+    default: 0
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+author: Ascend cluster maintainers
+"""
+
+EXAMPLES = r"""
+- name: Ask for a job in progress
+  ascend.cluster.training_state:
+    unit: ascend-pretrain.service
+    run_dir: /opt/ascend-cluster/runs
+  register: state
+"""
+
+RETURN = r"""
+active:
+  description: Whether the unit is running, starting or stopping.
+  type: bool
+  returned: always
+active_state:
+  description: The unit's ActiveState.
+  type: str
+  returned: always
+exec_main_status:
+  description: Exit status of the unit's main process, or the signal that ended it.
+  type: int
+  returned: always
+current_run:
+  description: The run that C(current) names, empty when there is none.
+  type: str
+  returned: always
+result:
+  description: C(status) (succeeded, failed, stopped), C(reason), C(last_iteration) and C(finished) of the run, empty while it has not ended.
+  type: dict
+  returned: always
+log:
+  description: Path of the run's log.
+  type: str
+  returned: always
+log_text:
+  description: Whole lines of the log from O(log_offset) on, at most 256 KiB.
+  type: str
+  returned: always
+log_offset:
+  description: The byte to ask for next.
+  type: int
+  returned: always
+log_tail:
+  description: The last O(tail_lines) lines of the log.
+  type: str
+  returned: always
+ended_at:
+  description: When the unit's main process ended, seconds since 1970 by the node's clock, 0 when unknown.
+  type: float
+  returned: always
+"""
+
+import os
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+ACTIVE = ("active", "activating", "deactivating", "reloading")
+CHUNK = 256 * 1024
+PROPERTIES = "ActiveState,SubState,ExecMainStatus,ExecMainExitTimestamp,Result"
+
+
+def unit_state(module: AnsibleModule, unit: str) -> dict[str, str]:
+    """The unit's properties by `systemctl show`; an unknown unit is inactive."""
+    rc, out, err = module.run_command(["systemctl", "show", "--property", PROPERTIES, unit],
+                                      environ_update={"TZ": "UTC", "LC_ALL": "C"})
+    if rc != 0:
+        module.fail_json(msg=f"systemctl show {unit} failed with status {rc}: {err.strip() or out.strip()}. "
+                             "The training is run by systemd: is it this node's init?")
+    return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+
+
+def exit_time(stamp: str) -> float:
+    """Seconds since 1970 of systemd's `Mon 2026-11-23 20:00:00 UTC`, 0 when it is empty."""
+    try:
+        import calendar
+        return float(calendar.timegm(time.strptime(stamp, "%a %Y-%m-%d %H:%M:%S UTC")))
+    except ValueError:
+        return 0.0
+
+
+def read_result(path: str) -> dict[str, str]:
+    """The key=value lines of a result file, {} when there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
+    except OSError:
+        return {}
+
+
+def read_from(path: str, offset: int) -> tuple[str, int]:
+    """Whole lines of a file from a byte on, and the byte to go on from. A shorter file starts anew."""
+    try:
+        with open(path, "rb") as file:
+            if file.seek(0, os.SEEK_END) < offset:
+                offset = 0
+            file.seek(offset)
+            data = file.read(CHUNK)
+    except OSError:
+        return "", offset
+    data = data[:data.rfind(b"\n") + 1] or (data if len(data) == CHUNK else b"")
+    return data.decode("utf-8", "replace"), offset + len(data)
+
+
+def read_tail(path: str, lines: int) -> str:
+    """The last lines of a file, "" when there is none."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - CHUNK))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def main() -> None:
+    """Entry."""
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "required": True},
+            "run_dir": {"type": "path", "required": True},
+            "run_id": {"type": "str"},
+            "log_offset": {"type": "int", "default": -1},
+            "tail_lines": {"type": "int", "default": 0},
+            "wait_seconds": {"type": "float", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    wanted: dict[str, Any] = module.params
+    deadline = time.monotonic() + wanted["wait_seconds"]
+    while True:
+        state = unit_state(module, wanted["unit"])
+        active = state.get("ActiveState", "inactive") in ACTIVE
+        if not active or time.monotonic() >= deadline:
+            break
+        time.sleep(0.5)
+    try:
+        current = os.path.basename(os.readlink(os.path.join(wanted["run_dir"], "current")))
+    except OSError:
+        current = ""
+    path = os.path.join(wanted["run_dir"], wanted["run_id"] or current or "none")
+    log = os.path.join(path, "train.log")
+    text, offset = read_from(log, wanted["log_offset"]) if wanted["log_offset"] >= 0 else ("", -1)
+    status = state.get("ExecMainStatus", "0")
+    module.exit_json(
+        changed=False,
+        active=active,
+        active_state=state.get("ActiveState", "inactive"),
+        exec_main_status=int(status) if status.isdigit() else -1,
+        current_run=current,
+        result=read_result(os.path.join(path, "result")),
+        log=log,
+        log_text=text,
+        log_offset=offset,
+        log_tail=read_tail(log, wanted["tail_lines"]) if wanted["tail_lines"] > 0 else "",
+        ended_at=exit_time(state.get("ExecMainExitTimestamp", "")),
+    )
+
+
+if __name__ == "__main__":
+    main()
