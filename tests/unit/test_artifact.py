@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.ascend.cluster.plugins.module_utils import _artifact
+from ansible_collections.ascend.cluster.plugins.modules import artifact as documentation
+
+HELLO = hashlib.sha256(b"hello").hexdigest()
+
+
+@pytest.fixture
+def hello(tmp_path: Path) -> Path:
+    path = tmp_path / "hello.run"
+    path.write_bytes(b"hello")
+    return path
+
+
+@pytest.mark.parametrize("src", ["http://a/b", "https://a/b", "HTTPS://a/b", "ftp://a/b", "file:///a/b"])
+def test_urls(src: str) -> None:
+    assert _artifact.is_url(src)
+
+
+@pytest.mark.parametrize("src", ["/a/b", "a:b", "https://", "/srv/http://x"])
+def test_paths(src: str) -> None:
+    assert not _artifact.is_url(src)
+
+
+@pytest.mark.parametrize(
+    ("source", "its_hash"),
+    [("x_src", "x_sha256"), ("x_url", "x_sha256"), ("x_path", "x_sha256"), ("torch", "torch_sha256")],
+)
+def test_the_hash_variable_goes_with_the_source(source: str, its_hash: str) -> None:
+    assert _artifact.sha256_variable(source) == its_hash
+
+
+@pytest.mark.parametrize("text", [HELLO, HELLO.upper(), f"sha256:{HELLO}", f" {HELLO}\n"])
+def test_a_hash_is_made_normal(text: str) -> None:
+    assert _artifact.normal_sha256(text, "v") == HELLO
+
+
+@pytest.mark.parametrize("text", [None, "", "  "])
+def test_no_hash_is_no_hash(text: str | None) -> None:
+    assert _artifact.normal_sha256(text, "v") == ""
+
+
+@pytest.mark.parametrize("text", ["12", HELLO + "0", "g" * 64, f"md5:{HELLO}"])
+def test_what_is_no_sha256_is_refused(text: str) -> None:
+    with pytest.raises(_artifact.ArtifactError, match=r"x_sha256 is .* no SHA-256: expected 64 hexadecimal digits"):
+        _artifact.normal_sha256(text, "x_sha256")
+
+
+def test_hash_of_a_file_larger_than_a_piece(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(b"ab" * 1_000_000)
+    assert _artifact.sha256_of(path) == hashlib.sha256(b"ab" * 1_000_000).hexdigest()
+
+
+def test_a_good_file(hello: Path) -> None:
+    assert _artifact.check_local(str(hello), HELLO, "x_src", "x_sha256") == (hello, HELLO)
+    assert _artifact.check_local(str(hello), "", "x_src", "x_sha256") == (hello, HELLO)
+
+
+def test_a_missing_file_says_where_to_put_it(tmp_path: Path) -> None:
+    missing = tmp_path / "no.run"
+    message = rf"{missing} does not exist on the controller: put the file there, or set x_src"
+    with pytest.raises(_artifact.ArtifactError, match=message):
+        _artifact.check_local(str(missing), HELLO, "x_src", "x_sha256")
+
+
+def test_another_file_shows_both_hashes(hello: Path) -> None:
+    with pytest.raises(_artifact.ArtifactError) as error:
+        _artifact.check_local(str(hello), "0" * 64, "x_src", "x_sha256")
+    for part in (str(hello), HELLO, "0" * 64, "x_src", "correct x_sha256"):
+        assert part in str(error.value)
+
+
+def test_a_relative_path_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(_artifact.ArtifactError, match="x_src is 'a/b': expected an absolute path"):
+        _artifact.check_local("a/b", "", "x_src", "x_sha256")
+    with pytest.raises(_artifact.ArtifactError, match=r"\(x_src\) is not a file"):
+        _artifact.check_local(str(tmp_path), "", "x_src", "x_sha256")
+
+
+def test_a_url_needs_a_hash() -> None:
+    _artifact.check_url("https://a/b", HELLO, "x_src", "x_sha256")
+    with pytest.raises(_artifact.ArtifactError, match="x_src is the url https://a/b.*set x_sha256 to"):
+        _artifact.check_url("https://a/b", "", "x_src", "x_sha256")
+
+
+def test_the_hash_in_get_urls_message() -> None:
+    message = f"The checksum for /tmp/t did not match {'0' * 64}; it was {HELLO}."
+    assert _artifact.found_by_get_url(message) == HELLO
+    assert _artifact.found_by_get_url("Request failed HTTP Error 404: Not Found") == ""
+
+
+def test_documentation_and_action_name_the_same_options() -> None:
+    from ansible_collections.ascend.cluster.plugins.action import artifact as action
+
+    documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
+    assert documented.keys() == action._ARGUMENTS.keys()
+    for name, option in action._ARGUMENTS.items():
+        assert option.get("type") == documented[name]["type"], name
+        assert option.get("default") == documented[name].get("default"), name
+        assert option.get("required", False) == documented[name].get("required", False), name
