@@ -4,12 +4,11 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.ascend.cluster.plugins.module_utils import _training_log
 
 display = Display()
@@ -22,7 +21,7 @@ class ActionModule(ActionBase):
 
     _supports_check_mode = False
 
-    def run(self, tmp: Any = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask for news until the unit ends, a peer fails, or the node is lost."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, wanted = self.validate_argument_spec({

@@ -1,4 +1,4 @@
-"""Command line arguments from a mapping"""
+"""Command line arguments from a mapping."""
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -27,7 +27,6 @@ _value:
 from typing import Any, Mapping
 
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.ascend.cluster.plugins.module_utils import _argv
 
 

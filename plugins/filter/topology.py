@@ -1,4 +1,4 @@
-"""Node ranks and addresses of a cluster"""
+"""Node ranks and addresses of a cluster."""
 from __future__ import annotations
 
 DOCUMENTATION = r"""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Iterator, Optional
+from typing import Iterator
 
 _ITERATION = re.compile(r"iteration\s+(\d+)/\s*(\d+) \|(.*)")
 _FIELD = re.compile(r"\s*([^|:]+):\s*([^|]+?)\s*\|")
@@ -26,10 +26,10 @@ class Iteration:
     iteration: int
     train_iters: int
     #: lm loss (nats per token); None when Megatron printed none (a skipped iteration)
-    lm_loss: Optional[float]
-    grad_norm: Optional[float]
+    lm_loss: float | None
+    grad_norm: float | None
     #: time of this iteration in ms
-    elapsed_ms: Optional[float]
+    elapsed_ms: float | None
 
 
 def iterations(text: str) -> Iterator[Iteration]:
@@ -40,7 +40,7 @@ def iterations(text: str) -> Iterator[Iteration]:
             continue
         fields = {name.strip(): value for name, value in _FIELD.findall(match.group(3))}
 
-        def number(name: str, fields: dict[str, str] = fields) -> Optional[float]:
+        def number(name: str, fields: dict[str, str] = fields) -> float | None:
             try:
                 return float(fields[name])
             except (KeyError, ValueError):

@@ -91,7 +91,7 @@ def of_repository(module: AnsibleModule, path: str) -> str:
     rc, changes, err = module.run_command([*git, "diff", "HEAD"])
     if rc != 0:
         module.fail_json(msg=f"git diff in {path} failed: {err.strip()}")
-    return commit.strip() + (f"+{hashlib.sha256(changes.encode()).hexdigest()[:16]}" if changes else "")
+    return str(commit.strip()) + (f"+{hashlib.sha256(changes.encode()).hexdigest()[:16]}" if changes else "")
 
 
 def main() -> None:
