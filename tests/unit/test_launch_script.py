@@ -1,0 +1,154 @@
+"""The rendered launch script: its text, and its behaviour around a torchrun that the test plays."""
+import getpass
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PLAYBOOK = """
+- name: Render the launch script
+  hosts: ascend_nodes
+  gather_facts: false
+  tasks:
+    - name: Render
+      ansible.builtin.import_role:
+        name: ascend.cluster.pretrain
+        tasks_from: render
+"""
+
+LOG_LINE = (" [2026-01-01 00:00:00] iteration {:8d}/{:8d} | consumed samples:            8 | elapsed time per iteration (ms): 10.0 | "
+            "learning rate: 1.250E-07 | global batch size:     8 | lm loss: 6.0E+00 | loss scale: 1.0 | grad norm: 1.0 | "
+            "number of skipped iterations:   0 | number of nan iterations:   0 |")
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """The scripts of two nodes with one rank each, in a workspace of the test's own."""
+    folder = tmp_path_factory.mktemp("launch")
+    hosts = {}
+    for index, name in enumerate(("node1", "node2"), start=1):
+        workspace = folder / name
+        for part in ("Megatron-LM", "bin", "runs/abc"):
+            (workspace / part).mkdir(parents=True)
+        (workspace / "env.sh").write_text(f'export PATH="{workspace}/bin:$PATH"\n')
+        hosts[name] = {"ansible_host": f"127.0.0.{index}", "cluster_workspace": str(workspace)}
+    (folder / "hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": hosts}}))
+    (folder / "play.yml").write_text(PLAYBOOK)
+    variables = {
+        "ansible_python_interpreter": sys.executable, "cluster_user": getpass.getuser(), "pretrain_run_id": "abc", "__pretrain_ifname": "eth0", "__cluster_guard": False,
+        "plan_nproc_per_node": 1, "plan_tensor_model_parallel_size": 1, "plan_pipeline_model_parallel_size": 2,
+        "plan_expert_model_parallel_size": 1, "plan_train_iters": 20, "pretrain_environment_extra": {"SITE_NOTE": "two words; $HOME"}}
+    done = subprocess.run(
+        ["ansible-playbook", str(folder / "play.yml"), "-i", str(folder / "hosts.yml"), "-c", "local", "-e", json.dumps(variables)],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def torchrun(rendered, node, body):
+    """Play torchrun: a bash script that may use $CKPT."""
+    program = rendered / node / "bin/torchrun"
+    program.write_text(f'#!/usr/bin/env bash\nCKPT="{rendered}/{node}/Megatron-LM/ckpt/Mixtral-8x7B"\n'
+                       f'printf "%s\\n" "$@" >"{rendered}/argv"\nenv >"{rendered}/environment"\n{body}\n')
+    program.chmod(0o755)
+
+
+def script(rendered, node):
+    return ["bash", str(rendered / node / "runs/abc/pretrain_mixtral.sh")]
+
+
+def run(rendered, node, body):
+    torchrun(rendered, node, body)
+    done = subprocess.run(script(rendered, node), capture_output=True, text=True, check=False, timeout=60)
+    result = dict(line.split("=", 1) for line in (rendered / node / "runs/abc/result").read_text().splitlines())
+    return done, result
+
+
+def save(iteration, shard):
+    return (f'mkdir -p "$CKPT/iter_{iteration:07d}/{shard}"; sleep 0.02; echo x >"$CKPT/iter_{iteration:07d}/{shard}/model_optim_rng.pt"; '
+            f'echo {iteration} >"$CKPT/latest_checkpointed_iteration.txt"')
+
+
+def lines(*iterations, of=20):
+    return "\n".join(f"echo '{LOG_LINE.format(i, of)}'" for i in iterations)
+
+
+def test_it_passes_shellcheck(rendered):
+    scripts = [script(rendered, node)[1] for node in ("node1", "node2")]
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_arguments_and_environment_reach_torchrun(rendered):
+    run(rendered, "node2", "exit 1")
+    argv = (rendered / "argv").read_text().split("\n")
+    pairs = set(zip(argv, argv[1:], strict=False))
+    assert {("--nnodes", "2"), ("--node_rank", "1"), ("--master_addr", "127.0.0.1"), ("--master_port", "6000"), ("--nproc_per_node", "1"),
+            ("--pipeline-model-parallel-size", "2"), ("--moe-model-type", "mixtral_moe"), ("--train-iters", "20"),
+            ("--distributed-backend", "nccl")} <= pairs
+    assert "--load" not in argv
+    assert "--no-load-optim" not in argv
+    environment = (rendered / "environment").read_text().splitlines()
+    assert {"HCCL_DETERMINISTIC=true", "HCCL_IF_IP=127.0.0.2", "GLOO_SOCKET_IFNAME=eth0", "HCCL_EXEC_TIMEOUT=120",
+            "SITE_NOTE=two words; $HOME"} <= set(environment)
+
+
+def test_success_is_the_last_iteration_and_the_checkpoint(rendered):
+    done, result = run(rendered, "node2", f"{lines(19, 20)}\n{save(20, 'mp_rank_00_001')}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (result["status"], result["last_iteration"]) == ("succeeded", "20")
+    assert "iteration       20/      20" in (rendered / "node2/runs/abc/train.log").read_text()
+
+
+@pytest.mark.parametrize(("node", "body", "reason"), [
+    ("node2", lines(1, 2, 3), "torchrun exited 0, but the last iteration logged is 3 of 20"),
+    ("node2", "true", "the last iteration logged is none of 20"),
+    ("node2", lines(20), "mp_rank_00_001/model_optim_rng.pt was not written"),
+    ("node1", save(20, "mp_rank_00_000").replace("echo 20", "echo 10"), "latest_checkpointed_iteration.txt says '10', expected 20"),
+    ("node1", "echo boom; exit 7", "torchrun exited 7"),
+])
+def test_exit_status_0_is_not_enough(rendered, node, body, reason):
+    shutil.rmtree(rendered / node / "Megatron-LM/ckpt", ignore_errors=True)
+    done, result = run(rendered, node, body)
+    assert done.returncode == 1
+    assert result["status"] == "failed"
+    assert reason in result["reason"]
+    assert reason in done.stderr
+
+
+def test_an_older_checkpoint_does_not_pass(rendered):
+    assert run(rendered, "node2", f"{lines(20)}\n{save(20, 'mp_rank_00_001')}")[0].returncode == 0
+    assert "was not written" in run(rendered, "node2", lines(20))[1]["reason"]
+
+
+def test_the_log_of_an_earlier_try_is_kept(rendered):
+    run(rendered, "node1", "echo first; exit 1")
+    run(rendered, "node1", "echo second; exit 1")
+    folder = rendered / "node1/runs/abc"
+    assert any("first" in path.read_text() for path in folder.glob("train.*log"))
+    assert "second" in (folder / "train.log").read_text()
+
+
+def test_a_stop_reaches_torchrun_and_is_told_apart(rendered):
+    torchrun(rendered, "node1", "trap 'echo last words; kill $!; exit 143' TERM\nsleep 300 >/dev/null 9>&- & echo started; wait $!")
+    log = rendered / "node1/runs/abc/train.log"
+    log.unlink(missing_ok=True)
+    with subprocess.Popen(script(rendered, "node1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 30
+        while not log.exists() or "started" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        second = subprocess.run(script(rendered, "node1"), capture_output=True, text=True, check=False, timeout=30)
+        process.send_signal(signal.SIGTERM)
+    assert second.returncode == 1
+    assert "another training holds" in second.stderr
+    assert "status=stopped" in (rendered / "node1/runs/abc/result").read_text()
+    assert "last words" in log.read_text()
