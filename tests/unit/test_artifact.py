@@ -86,7 +86,7 @@ def test_a_relative_path_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def test_a_url_needs_a_hash() -> None:
     _artifact.check_url("https://a/b", HELLO, "x_src", "x_sha256")
-    with pytest.raises(_artifact.ArtifactError, match="x_src is the url https://a/b.*set x_sha256 to"):
+    with pytest.raises(_artifact.ArtifactError, match=r"x_src is the url https://a/b.*set x_sha256 to"):
         _artifact.check_url("https://a/b", "", "x_src", "x_sha256")
 
 

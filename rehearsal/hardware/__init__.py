@@ -1,0 +1,1 @@
+"""Everything that pretends to be Ascend hardware or the vendor's software in the rehearsal."""
