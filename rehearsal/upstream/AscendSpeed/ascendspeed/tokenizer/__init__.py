@@ -1,0 +1,4 @@
+"""Tokenizers."""
+from .tokenizer import build_tokenizer_decorator
+
+__all__ = ["build_tokenizer_decorator"]

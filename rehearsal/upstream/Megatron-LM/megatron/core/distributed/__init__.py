@@ -1,0 +1,4 @@
+"""Data parallelism."""
+from megatron.core.distributed.distributed_data_parallel import DistributedDataParallel
+
+__all__ = ["DistributedDataParallel"]

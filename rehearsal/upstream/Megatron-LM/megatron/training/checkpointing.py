@@ -1,0 +1,207 @@
+"""Checkpoints: one file for each (tensor, pipeline, expert) rank, and a tracker file that names the newest.
+
+A file holds this rank's slice of the flat parameters and of Adam's moments; loading puts the slices together.
+"""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+from megatron.core import mpu
+
+from .global_vars import get_args
+from .utils import print_rank_0
+
+
+def get_checkpoint_name(checkpoints_path: str, iteration: int, release: bool = False,
+                        pipeline_parallel: Optional[bool] = None, tensor_rank: Optional[int] = None,
+                        pipeline_rank: Optional[int] = None, expert_parallel: Optional[bool] = None,
+                        expert_rank: Optional[int] = None) -> str:
+    """Path of a rank's file; what is not given is this rank's own."""
+    if pipeline_parallel is None:
+        pipeline_parallel = mpu.get_pipeline_model_parallel_world_size() > 1
+    if tensor_rank is None:
+        tensor_rank = mpu.get_tensor_model_parallel_rank()
+    if pipeline_rank is None:
+        pipeline_rank = mpu.get_pipeline_model_parallel_rank()
+    if expert_parallel is None:
+        expert_parallel = mpu.get_expert_model_parallel_world_size() > 1
+    if expert_rank is None:
+        expert_rank = mpu.get_expert_model_parallel_rank()
+    folder = f"mp_rank_{tensor_rank:02d}"
+    if pipeline_parallel:
+        folder += f"_{pipeline_rank:03d}"
+    if expert_parallel:
+        folder += f"_{expert_rank:03d}"
+    directory = "release" if release else f"iter_{iteration:07d}"
+    return str(Path(checkpoints_path) / directory / folder / "model_optim_rng.pt")
+
+
+def get_checkpoint_tracker_filename(checkpoints_path: str) -> str:
+    """Path of the tracker file."""
+    return str(Path(checkpoints_path) / "latest_checkpointed_iteration.txt")
+
+
+def shard_bounds(size: int, tensor: int, pipeline: int, expert: int, sizes: Tuple[int, int, int]) -> Tuple[int, int]:
+    """Begin and end of a rank's slice of ``size`` numbers; ``sizes`` are those of tensor, pipeline, expert."""
+    shards = sizes[0] * sizes[1] * sizes[2]
+    shard = (pipeline * sizes[2] + expert) * sizes[0] + tensor
+    return size * shard // shards, size * (shard + 1) // shards
+
+
+def own_bounds(size: int) -> Tuple[int, int]:
+    """Begin and end of this rank's slice."""
+    return shard_bounds(size, mpu.get_tensor_model_parallel_rank(), mpu.get_pipeline_model_parallel_rank(),
+                        mpu.get_expert_model_parallel_rank(),
+                        (mpu.get_tensor_model_parallel_world_size(), mpu.get_pipeline_model_parallel_world_size(),
+                         mpu.get_expert_model_parallel_world_size()))
+
+
+def _writes() -> bool:
+    return mpu.get_data_modulo_expert_parallel_rank() == 0 and mpu.get_context_parallel_rank() == 0
+
+
+def read_metadata(tracker_filename: str) -> Tuple[int, bool]:
+    """Iteration in the tracker file (the highest of all ranks), and whether it is a release checkpoint."""
+    import torch
+
+    text = Path(tracker_filename).read_text().strip()
+    release = text == "release"
+    if not release and not text.isdigit():
+        print_rank_0(f"ERROR: Invalid metadata file {tracker_filename}. Exiting")
+        sys.exit()
+    iteration = 0 if release else int(text)
+    if not release and iteration <= 0:
+        raise AssertionError(f"error parsing metadata file {tracker_filename}")
+    highest = torch.tensor([iteration])
+    torch.distributed.all_reduce(highest, op=torch.distributed.ReduceOp.MAX)
+    if iteration != int(highest):
+        print(f"WARNING: on rank {torch.distributed.get_rank()} found iteration {iteration} in the metadata while max "
+              f"iteration across the ranks is {int(highest)}, replacing it with max iteration.", flush=True)
+    return int(highest), release
+
+
+def save_checkpoint(iteration: int, model: Any, optimizer: Any, opt_param_scheduler: Any) -> None:
+    """Write this rank's file where it is the writer of its slice, then the tracker file on rank 0."""
+    import torch
+
+    args = get_args()
+    print_rank_0(f"saving checkpoint at iteration {iteration:7d} to {args.save} in torch format")
+    if _writes():
+        size = model.param_buffer.numel()
+        begin, end = own_bounds(size)
+        plain = (type(None), bool, int, float, str, list)
+        state: Dict[str, Any] = {
+            "args": {key: value for key, value in vars(args).items() if isinstance(value, plain)},
+            "checkpoint_version": 3.0,
+            "iteration": iteration,
+            "model": {"size": size, "begin": begin, "shard": model.param_buffer.data[begin:end].clone()},
+        }
+        if not args.no_save_optim:
+            moments = optimizer.state[model.param_buffer]
+            state["optimizer"] = {"step": float(moments["step"]),
+                                  "exp_avg": moments["exp_avg"][begin:end].clone(),
+                                  "exp_avg_sq": moments["exp_avg_sq"][begin:end].clone()}
+            state["opt_param_scheduler"] = opt_param_scheduler.state_dict()
+        if not args.no_save_rng:
+            state["rng_state"] = torch.get_rng_state()
+        name = Path(get_checkpoint_name(args.save, iteration))
+        name.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, name)
+    torch.distributed.barrier()
+    print_rank_0(f"  successfully saved checkpoint at iteration {iteration:7d} to {args.save}")
+    if torch.distributed.get_rank() == 0:
+        Path(get_checkpoint_tracker_filename(args.save)).write_text(str(iteration))
+    torch.distributed.barrier()
+
+
+def _check_args(saved: Dict[str, Any]) -> None:
+    args = get_args()
+    for name in ("num_layers", "hidden_size", "num_attention_heads", "add_position_embedding",
+                 "tensor_model_parallel_size", "pipeline_model_parallel_size"):
+        if saved[name] != getattr(args, name):
+            raise AssertionError(f"{name} value from checkpoint ({saved[name]}) is not equal to the input argument "
+                                 f"value ({getattr(args, name)}).")
+
+
+def _whole(shard: Any, begin: int, size: int) -> Any:
+    """Put the slices of all writers together, on every rank."""
+    import torch
+
+    flat = torch.zeros(size)
+    if _writes():
+        flat[begin:begin + shard.numel()] = shard
+    torch.distributed.all_reduce(flat)
+    return flat
+
+
+def load_checkpoint(model: Any, optimizer: Any, opt_param_scheduler: Any) -> int:
+    """Load the newest checkpoint of ``--load`` and return its iteration; 0 where there is none.
+
+    A file that is missing or unreadable ends this rank with exit status 0, as upstream: rank 0 alone says why.
+    """
+    import torch
+
+    args = get_args()
+    tracker = get_checkpoint_tracker_filename(args.load)
+    if not Path(tracker).is_file():
+        # --exit-on-missing-checkpoint never gets here upstream, unless the checkpoint is of the distributed kind.
+        print_rank_0(f"WARNING: could not find the metadata file {tracker} ")
+        print_rank_0("    will not load any checkpoints and will start from random")
+        return 0
+    iteration, release = read_metadata(tracker)
+    print_rank_0(f" loading {'release ' if release else ''}checkpoint from {args.load}"
+                 + ("" if release else f" at iteration {iteration}"))
+    name = get_checkpoint_name(args.load, iteration, release)
+    try:
+        state = torch.load(name, map_location="cpu")
+    except BaseException as error:
+        print_rank_0("could not load the checkpoint")
+        print_rank_0(error)
+        sys.exit()
+    if args.finetune or release:
+        iteration = 0
+    else:
+        iteration = state["iteration"]
+        _check_args(state["args"])
+        args.consumed_train_samples = state["args"]["consumed_train_samples"]
+        args.consumed_valid_samples = state["args"]["consumed_valid_samples"]
+    part = state["model"]
+    if part["size"] != model.param_buffer.numel():
+        raise RuntimeError(f"the checkpoint has {part['size']} parameters, the model {model.param_buffer.numel()}")
+    model.param_buffer.data.copy_(_whole(part["shard"], part["begin"], part["size"]))
+    print_rank_0(f" checkpoint version {state['checkpoint_version']}")
+    fresh = release or args.finetune
+    if not fresh and not args.no_load_optim:
+        if "optimizer" not in state:
+            print_rank_0(f"Unable to load optimizer from checkpoint {name}. Specify --no-load-optim or --finetune to "
+                         "prevent attempting to load the optimizer state, exiting ...")
+            sys.exit()
+        _load_optimizer(model, optimizer, state["optimizer"], part)
+        opt_param_scheduler.load_state_dict(state["opt_param_scheduler"])
+    if not fresh and not args.no_load_rng:
+        if "rng_state" not in state:
+            print_rank_0(f"Unable to load rng state from checkpoint {name}. Specify --no-load-rng or --finetune to "
+                         "prevent attempting to load the rng state, exiting ...")
+            sys.exit()
+        torch.set_rng_state(state["rng_state"])
+    torch.distributed.barrier()
+    print_rank_0(f"  successfully loaded checkpoint from {args.load} [ t {mpu.get_tensor_model_parallel_rank()}, "
+                 f"p {mpu.get_pipeline_model_parallel_rank()} ] at iteration {iteration}")
+    return int(iteration)
+
+
+def _load_optimizer(model: Any, optimizer: Any, saved: Dict[str, Any], part: Dict[str, Any]) -> None:
+    """Give Adam its step and moments back.
+
+    Upstream's MoE optimizer goes wrong here: the groups that the scheduler sets are no longer those that step()
+    reads, so the learning rate freezes. The stand-in keeps them; that defect would be put in at this place.
+    """
+    import torch
+
+    optimizer.state[model.param_buffer] = {
+        "step": torch.tensor(saved["step"]),
+        "exp_avg": _whole(saved["exp_avg"], part["begin"], part["size"]),
+        "exp_avg_sq": _whole(saved["exp_avg_sq"], part["begin"], part["size"]),
+    }

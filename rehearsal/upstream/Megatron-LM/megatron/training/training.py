@@ -1,0 +1,292 @@
+"""Pretraining: set up, train, log and save."""
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from datetime import datetime
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from megatron.core import mpu
+
+from . import faults
+from .checkpointing import load_checkpoint, own_bounds, save_checkpoint
+from .global_vars import get_args, get_num_microbatches, signal_received
+from .initialize import initialize_megatron
+from .optimizer_param_scheduler import OptimizerParamScheduler
+from .utils import print_rank_0, print_rank_last
+
+logging.basicConfig(format="%(levelname)s:%(name)s:%(message)s", level=logging.INFO)
+
+# The earliest that the start can be measured.
+_TRAIN_START_TIME = time.time()
+
+# Sequences in one pass; a rank's share of a global batch may be larger.
+_SEQUENCES_IN_ONE_PASS = 8
+
+
+def print_datetime(string: str) -> None:
+    """Print the time on rank 0, once all ranks are here."""
+    import torch
+
+    torch.distributed.barrier()
+    print_rank_0(f"[{string}] datetime: {datetime.now().strftime('%Y-%m-%d %H:%M:%S')} ")
+
+
+def _print_times(name: str, seconds: float) -> None:
+    """Print the shortest and the longest time of all ranks, on the last one."""
+    import torch
+
+    low, high = torch.tensor([seconds]), torch.tensor([seconds])
+    torch.distributed.all_reduce(low, op=torch.distributed.ReduceOp.MIN)
+    torch.distributed.all_reduce(high, op=torch.distributed.ReduceOp.MAX)
+    print_rank_last("(min, max) time across ranks (ms):\n"
+                    f"    {(name + ' ').ljust(48, '.')}: ({float(low) * 1000:.2f}, {float(high) * 1000:.2f})")
+
+
+def pretrain(train_valid_test_dataset_provider: Any, model_provider: Callable[..., Any], model_type: Any,
+             forward_step_func: Callable[..., Any], process_non_loss_data_func: Any = None,
+             extra_args_provider: Any = None, args_defaults: Optional[Dict[str, Any]] = None) -> None:
+    """Train from the command line's arguments."""
+    initialize_megatron(extra_args_provider=extra_args_provider, args_defaults=args_defaults)
+    args = get_args()
+    print_rank_0(f"time to initialize megatron (seconds): {time.time() - _TRAIN_START_TIME:.3f}")
+    print_datetime("after megatron is initialized")
+    model, optimizer, scheduler = setup_model_and_optimizer(model_provider)
+    print_datetime("after model, optimizer, and learning rate scheduler are built")
+    train_data, valid_data, _ = build_train_valid_test_data(train_valid_test_dataset_provider)
+    print_datetime("after dataloaders are built")
+    print_rank_0("done with setup ...")
+    iteration = args.iteration
+    if args.skip_train:
+        print_rank_0("skipping training (--skip-train is on) ...")
+    else:
+        print_rank_0("training ...")
+        iteration = train(forward_step_func, model, optimizer, scheduler, train_data, valid_data)
+        print_datetime("after training is done")
+        if args.save and iteration != 0 and iteration % args.save_interval != 0:
+            save_checkpoint(iteration, model, optimizer, scheduler)
+    if valid_data.wanted and args.eval_iters > 0:
+        evaluate_and_print_results(f"iteration {iteration} on validation set", forward_step_func, valid_data, model)
+
+
+def setup_model_and_optimizer(model_provider: Callable[..., Any]) -> Tuple[Any, Any, OptimizerParamScheduler]:
+    """The model behind flat buffers, Adam on them, and the learning rate's schedule; loaded where asked."""
+    import torch
+
+    from megatron.core.distributed import DistributedDataParallel
+
+    args = get_args()
+    model = DistributedDataParallel(model_provider())
+    if mpu.get_data_parallel_rank() == 0:
+        begin, end = own_bounds(model.param_buffer.numel())
+        print(f" > number of parameters on (tensor, pipeline) model parallel rank "
+              f"({mpu.get_tensor_model_parallel_rank()}, {mpu.get_pipeline_model_parallel_rank()}): {end - begin}",
+              flush=True)
+    optimizer = torch.optim.AdamW([model.param_buffer], lr=args.lr, betas=(args.adam_beta1, args.adam_beta2),
+                                  eps=args.adam_eps, weight_decay=args.weight_decay)
+    if args.train_samples:
+        args.train_iters = args.train_samples // args.global_batch_size
+    scheduler = OptimizerParamScheduler(optimizer, args)
+    print_rank_0(f"> learning rate decay style: {args.lr_decay_style}")
+    args.iteration = 0
+    if args.load is not None:
+        start = time.time()
+        args.iteration = load_checkpoint(model, optimizer, scheduler)
+        seconds = time.time() - start
+        torch.distributed.barrier()
+        _print_times("load-checkpoint", seconds)
+    return model, optimizer, scheduler
+
+
+class _Data:
+    """Batches of this rank's data-parallel share, read by two ranks and sent to those that work on them too."""
+
+    def __init__(self, dataset: Any, consumed: int, wanted: bool) -> None:
+        self.dataset, self.consumed, self.wanted = dataset, consumed, wanted
+
+    def next_batch(self) -> Dict[str, Any]:
+        """``tokens`` and ``labels`` [sequences, length] of the next global batch: this rank's sequences only."""
+        import torch
+
+        args = get_args()
+        micro, ranks, count = args.micro_batch_size, mpu.get_model_parallel_ranks(), get_num_microbatches()
+        first = self.consumed + mpu.get_data_parallel_rank() * micro
+        step = micro * mpu.get_data_parallel_world_size()
+        indices = [first + turn * step + offset for turn in range(count) for offset in range(micro)]
+        self.consumed += count * step
+        samples = None if self.dataset is None else [self.dataset[index] for index in indices]
+        batch = {}
+        # The first stage needs the tokens, the last one the labels.
+        for name, source in (("tokens", ranks[0]), ("labels", mpu.get_last_stage_source())):
+            batch[name] = torch.zeros(len(indices), args.seq_length, dtype=torch.int64)
+            if torch.distributed.get_rank() == source and samples is not None:
+                for row, sample in enumerate(samples):
+                    batch[name][row] = torch.from_numpy(sample[name].copy())
+            if len(ranks) > 1:
+                torch.distributed.broadcast(batch[name], source, group=mpu.get_model_parallel_group())
+        place = ranks.index(torch.distributed.get_rank())
+        return {name: rows[place::len(ranks)] for name, rows in batch.items()}
+
+
+def get_train_valid_test_num_samples() -> Tuple[int, int, int]:
+    """Samples that each split must have."""
+    args = get_args()
+    train_samples = args.train_samples or args.train_iters * args.global_batch_size
+    eval_iters = ((args.train_iters or 0) // args.eval_interval + 1) * args.eval_iters
+    return train_samples, eval_iters * args.global_batch_size, args.eval_iters * args.global_batch_size
+
+
+def build_train_valid_test_datasets(build_train_valid_test_datasets_provider: Any) -> Any:
+    """Build the datasets in the sizes that the arguments ask for."""
+    sizes = get_train_valid_test_num_samples()
+    print_rank_0(" > datasets target sizes (minimum size):")
+    print_rank_0(f"    train:      {sizes[0]}")
+    print_rank_0(f"    validation: {sizes[1]}")
+    print_rank_0(f"    test:       {sizes[2]}")
+    return build_train_valid_test_datasets_provider(sizes)
+
+
+def build_train_valid_test_data(provider: Any) -> List[_Data]:
+    """Data of the three splits; call it on all ranks."""
+    import torch
+
+    args = get_args()
+    print_rank_0("> building train, validation, and test datasets ...")
+    datasets = build_train_valid_test_datasets(provider)
+    wanted = torch.tensor([int(dataset is not None) for dataset in datasets])
+    torch.distributed.broadcast(wanted, 0)
+    consumed = (args.consumed_train_samples, args.consumed_valid_samples, 0)
+    return [_Data(dataset, start, bool(flag)) for dataset, start, flag in zip(datasets, consumed, wanted)]
+
+
+def _forward(forward_step_func: Any, data: _Data, model: Any, train: bool) -> Any:
+    """This rank's part of the mean loss of a global batch; with ``train`` its gradients are added up."""
+    import torch
+
+    args = get_args()
+    batch = data.next_batch()
+    share = 1.0 / (args.global_batch_size * args.seq_length)
+    total = torch.zeros(())
+    for begin in range(0, len(batch["tokens"]), _SEQUENCES_IN_ONE_PASS):
+        part = {name: rows[begin:begin + _SEQUENCES_IN_ONE_PASS] for name, rows in batch.items()}
+        output, loss_func = forward_step_func(part, model)
+        loss = loss_func(output) * share
+        if train:
+            loss.backward()
+        total = total + loss.detach()
+    return total
+
+
+def train_step(forward_step_func: Any, data: _Data, model: Any, optimizer: Any,
+               scheduler: OptimizerParamScheduler) -> Tuple[float, float]:
+    """One iteration: the loss and the norm of the gradients before clipping."""
+    args = get_args()
+    model.zero_grad_buffer()
+    loss = model.all_reduce_gradients(_forward(forward_step_func, data, model, train=True))
+    grad_norm = float(model.grad_buffer.norm())
+    if args.clip_grad > 0.0:
+        coefficient = args.clip_grad / (grad_norm + 1.0e-6)
+        if coefficient < 1.0:
+            model.grad_buffer.mul_(coefficient)
+    optimizer.step()
+    scheduler.step(args.global_batch_size)
+    return float(loss), grad_norm
+
+
+def training_log(iteration: int, seconds: float, rate: float, loss: float, grad_norm: float) -> None:
+    """Print upstream's line, on the last rank."""
+    args = get_args()
+    text = f" [{datetime.now().strftime('%Y-%m-%d %H:%M:%S')}]"
+    text += f" iteration {iteration:8d}/{args.train_iters:8d} |"
+    text += f" consumed samples: {args.consumed_train_samples:12d} |"
+    text += f" elapsed time per iteration (ms): {seconds * 1000.0:.1f} |"
+    text += f" learning rate: {rate:.3E} |"
+    text += f" global batch size: {args.global_batch_size:5d} |"
+    if loss > 0.0:
+        text += f" lm loss: {loss:.6E} |"
+    text += f" loss scale: {1.0:.1f} |"
+    text += f" grad norm: {grad_norm:.3f} |"
+    text += f" number of skipped iterations: {0:3d} |"
+    text += f" number of nan iterations: {0:3d} |"
+    print_rank_last(text)
+
+
+def save_checkpoint_and_time(iteration: int, model: Any, optimizer: Any, scheduler: OptimizerParamScheduler) -> None:
+    """Save, and print how long it took."""
+    start = time.time()
+    save_checkpoint(iteration, model, optimizer, scheduler)
+    _print_times("save-checkpoint", time.time() - start)
+
+
+def _any_rank(flag: bool) -> bool:
+    import torch
+
+    asked = torch.tensor([int(flag)])
+    torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
+    return bool(asked)
+
+
+def train(forward_step_func: Any, model: Any, optimizer: Any, scheduler: OptimizerParamScheduler,
+          train_data: _Data, valid_data: _Data) -> int:
+    """Train to the last iteration and return it; the exits on the way have exit status 0, as upstream."""
+    args = get_args()
+    iteration = args.iteration
+    print_datetime("before the start of training step")
+    losses, since, counted = 0.0, time.time(), 0
+    while iteration < args.train_iters:
+        start = time.time()
+        loss, grad_norm = train_step(forward_step_func, train_data, model, optimizer, scheduler)
+        time.sleep(max(0.0, faults.shortest_iteration() - (time.time() - start)))
+        iteration += 1
+        args.consumed_train_samples += args.global_batch_size
+        losses, counted = losses + loss, counted + 1
+        if iteration % args.log_interval == 0:
+            rate = optimizer.param_groups[0]["lr"]
+            training_log(iteration, (time.time() - since) / counted, rate, losses / counted, grad_norm)
+            losses, since, counted = 0.0, time.time(), 0
+        faults.after_iteration(iteration)
+
+        if args.eval_interval and iteration % args.eval_interval == 0 and valid_data.wanted and args.eval_iters > 0:
+            evaluate_and_print_results(f"iteration {iteration}", forward_step_func, valid_data, model)
+            since = time.time()
+        if args.exit_signal_handler and _any_rank(signal_received()):
+            save_checkpoint_and_time(iteration, model, optimizer, scheduler)
+            print_datetime("exiting program after receiving SIGTERM.")
+            sys.exit()
+        saved = False
+        if args.save and args.save_interval and iteration % args.save_interval == 0:
+            save_checkpoint_and_time(iteration, model, optimizer, scheduler)
+            saved, since = True, time.time()
+        minutes = (time.time() - _TRAIN_START_TIME) / 60.0
+        if args.exit_duration_in_mins and _any_rank(minutes > args.exit_duration_in_mins):
+            if not saved:
+                save_checkpoint_and_time(iteration, model, optimizer, scheduler)
+            print_datetime(f"exiting program after {minutes} minutes")
+            sys.exit()
+        if args.exit_interval and iteration % args.exit_interval == 0:
+            if args.save and not saved:
+                save_checkpoint_and_time(iteration, model, optimizer, scheduler)
+            print_datetime(f"exiting program at iteration {iteration}")
+            sys.exit()
+    return int(iteration)
+
+
+def evaluate_and_print_results(prefix: str, forward_step_func: Any, data: _Data, model: Any) -> None:
+    """Mean loss of ``--eval-iters`` batches, printed on the last rank."""
+    import torch
+
+    args = get_args()
+    total = torch.zeros(())
+    with torch.no_grad():
+        for _ in range(args.eval_iters):
+            loss = _forward(forward_step_func, data, model, train=False)
+            torch.distributed.all_reduce(loss)
+            args.consumed_valid_samples += args.global_batch_size
+            total += loss / args.eval_iters
+    text = f" validation loss at {prefix} | lm loss value: {float(total):.6E} | "
+    text += f"lm loss PPL: {math.exp(min(20, float(total))):.6E} | "
+    print_rank_last("-" * (len(text) + 1))
+    print_rank_last(text)
+    print_rank_last("-" * (len(text) + 1))

@@ -1,0 +1,81 @@
+"""Pretrain GPT."""
+
+import os
+import torch
+from functools import partial
+from typing import Any, Dict, List, Tuple
+from megatron.training import get_args
+from megatron.training import print_rank_0
+from megatron.training import get_tokenizer
+from megatron.core import mpu
+from megatron.core.enums import ModelType
+from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
+from megatron.core.datasets.gpt_dataset import GPTDatasetConfig
+from megatron.core.datasets.gpt_dataset import GPTDataset
+from megatron.core.models.gpt import GPTModel
+from megatron.training import pretrain
+
+
+def model_provider(pre_process: bool = True, post_process: bool = True) -> GPTModel:
+    """Build the model; every rank of the stand-in holds all of it."""
+    args = get_args()
+    print_rank_0("building GPT model ...")
+    return GPTModel.from_args(args)
+
+
+def loss_func(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Sum of the tokens' losses; the trainer divides by the tokens of the whole global batch."""
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    if get_args().check_for_nan_in_loss_and_grad and loss.isnan():
+        rank = torch.distributed.get_rank()
+        raise AssertionError(f"Rank {rank}: found NaN in local forward loss calculation. node: {os.uname()[1]}")
+    return loss
+
+
+def forward_step(batch: Dict[str, torch.Tensor], model: GPTModel) -> Tuple[torch.Tensor, Any]:
+    """Logits of a batch, and the function that turns them into a loss."""
+    return model(batch["tokens"]), partial(loss_func, batch["labels"])
+
+
+def is_dataset_built_on_rank() -> bool:
+    """Whether this rank reads the data itself."""
+    return (mpu.is_pipeline_first_stage() or mpu.is_pipeline_last_stage()) and mpu.get_tensor_model_parallel_rank() == 0
+
+
+def core_gpt_dataset_config_from_args(args: Any) -> GPTDatasetConfig:
+    """What the dataset depends on."""
+    tokenizer = get_tokenizer()
+    return GPTDatasetConfig(
+        random_seed=args.seed,
+        sequence_length=args.seq_length,
+        blend=args.data_path,
+        split=args.split,
+        path_to_cache=args.data_cache_path,
+        mmap_bin_files=args.mmap_bin_files,
+        tokenizer=tokenizer,
+        vocab_size=tokenizer.vocab_size,
+    )
+
+
+def train_valid_test_datasets_provider(train_val_test_num_samples: List[int]) -> Any:
+    """Build the training, validation and test datasets."""
+    args = get_args()
+    config = core_gpt_dataset_config_from_args(args)
+    print_rank_0("> building train, validation, and test datasets for GPT ...")
+    train_ds, valid_ds, test_ds = BlendedMegatronDatasetBuilder(
+        GPTDataset, train_val_test_num_samples, is_dataset_built_on_rank, config
+    ).build()
+    print_rank_0("> finished creating GPT datasets ...")
+    return train_ds, valid_ds, test_ds
+
+
+if __name__ == "__main__":
+
+    # Temporary for transition to core datasets
+    train_valid_test_datasets_provider.is_distributed = True
+
+    pretrain(train_valid_test_datasets_provider,
+             model_provider,
+             ModelType.encoder_or_decoder,
+             forward_step,
+             args_defaults={'tokenizer_type': 'GPT2BPETokenizer'})
