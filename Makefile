@@ -1,0 +1,54 @@
+# make rehearsal   the whole site.yml on two pretend nodes of this machine
+# make test        lint, unit tests, and the site on two molecule nodes, faults included
+# make clean       remove everything that these made
+#
+# Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
+.DELETE_ON_ERROR:
+.PHONY: rehearsal test lint unit molecule clean
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# A folder of this checkout's own: molecule's choice is the same for every checkout of this name.
+export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.rehearsal/molecule
+# ARGS go to ansible-playbook: make rehearsal ARGS="--tags dataset"
+ARGS ?=
+
+rehearsal: $(VENV)/.done .rehearsal/.packages
+	python -m rehearsal run -- $(ARGS)
+
+test: lint unit molecule
+
+lint: $(VENV)/.done .rehearsal/.packages
+	ruff check .
+	mypy
+	yamllint --strict .
+	ansible-lint --offline --profile production
+	ansible-playbook site.yml -i inventory/ascend --syntax-check
+	shellcheck $$(git ls-files '*.sh')
+
+unit: $(VENV)/.done .rehearsal/.packages
+	pytest
+
+molecule: $(VENV)/.done .rehearsal/.packages
+	python -m rehearsal.artifacts
+	molecule test --all
+
+$(VENV)/.done: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || bash rehearsal/packages.sh python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.rehearsal/.packages: rehearsal/packages.sh rehearsal/nodes.py | $(VENV)/.done
+	mkdir -p .rehearsal
+	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck
+	touch $@
+
+clean:
+	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.nodes clean
+	rm -rf .rehearsal $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache
