@@ -1,0 +1,1 @@
+"""Stand-ins for torch_npu and apex over CPU and gloo, and the builder of their wheels."""
