@@ -94,11 +94,14 @@ def containers_conf(
         Text for ``CONTAINERS_CONF``, or None to leave podman alone.
 
     Raises:
-        NodesError: when runc is needed and missing.
+        NodesError: when runc is needed and missing, or the machine cannot do it at all.
     """
     may_raise = not root or bool(capabilities >> CAP_SYS_RESOURCE & 1)
     if cgroup_v2 and may_raise:
         return None
+    if not cgroup_v2 and not root:
+        raise NodesError("This machine has control groups version 1, where systemd cannot run in a container of an "
+                         "ordinary user. Run this as root, or boot with systemd.unified_cgroup_hierarchy=1.")
     if not cgroup_v2 and not runc:
         raise NodesError("This machine has control groups version 1, for which podman needs runc: found none. "
                          "Install it (package runc), or boot with systemd.unified_cgroup_hierarchy=1.")
@@ -255,11 +258,10 @@ def missing_packages() -> list[str]:
     """Return the Debian packages that this machine lacks for running nodes."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     programs = {"podman": "podman", "mmdebstrap": "mmdebstrap", "ssh": "openssh-client", "tar": "tar",
-                "dpkg-deb": "dpkg", "apt-get": "apt"}
-    if os.geteuid() == 0:
-        # netavark, podman's network program, calls it.
-        programs["iptables"] = "iptables"
-    else:
+                "dpkg-deb": "dpkg", "apt-get": "apt",
+                # netavark, podman's network program, calls it.
+                "iptables": "iptables"}
+    if os.geteuid() != 0:
         programs.update({"newuidmap": "uidmap", "slirp4netns": "slirp4netns"})
     missing = [package for program, package in programs.items() if shutil.which(program, path=path) is None]
     if shutil.which("crun", path=path) is None and shutil.which("runc", path=path) is None:
@@ -411,8 +413,10 @@ def _wait(what: str, container: str, ready: Callable[[], bool], seconds: float) 
     """Wait until ready() is true; when the time is up, raise with the end of the node's journal."""
     deadline = time.monotonic() + seconds
     while not ready():
-        if time.monotonic() > deadline or _state(container) not in ("running", "created"):
-            raise NodesError(f"{container}: {what} within {seconds:.0f} s. The end of its journal:\n{_journal(container)}\n"
+        state = _state(container)
+        if time.monotonic() > deadline or state != "running":
+            when = f"within {seconds:.0f} s" if state == "running" else f"and the container is {state or 'gone'}"
+            raise NodesError(f"{container}: {what} {when}. The end of its journal:\n{_journal(container)}\n"
                              f"Look further with: podman exec -it {container} bash")
         time.sleep(0.3)
 
@@ -428,7 +432,6 @@ def _start(node: str, container: str, address: str, image: str, network: str, fo
         log(f"starting {node} again")
         _podman("start", container)
         return
-    log(f"started {node} ({address})")
     try:
         _podman("run", "--detach", "--name", container, "--hostname", node, "--systemd=always",
                 "--network", network, "--ip", address, "--publish", "127.0.0.1::22", "--dns=none",
@@ -438,6 +441,7 @@ def _start(node: str, container: str, address: str, image: str, network: str, fo
     except NodesError:
         _podman("rm", "--force", container, check=False)
         raise
+    log(f"started {node} ({address})")
 
 
 def _furnish(index: int, container: str, npus: int, public_key: str) -> None:

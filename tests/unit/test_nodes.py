@@ -34,6 +34,11 @@ def test_cgroup_v1_without_runc_says_what_to_install() -> None:
         nodes.containers_conf(cgroup_v2=False, root=True, capabilities=ALL, limits=(-1, -1), runc=False)
 
 
+def test_cgroup_v1_without_root_is_refused() -> None:
+    with pytest.raises(nodes.NodesError, match=r"version 1, where systemd cannot run.*Run this as root"):
+        nodes.containers_conf(cgroup_v2=False, root=False, capabilities=0, limits=(-1, -1), runc=True)
+
+
 @pytest.mark.parametrize(("limits", "line"), [
     ((-1, -1), 'default_ulimits = ["nofile=20000:20000", "nproc=10000:10000"]'),
     ((4096, 50000), 'default_ulimits = ["nofile=4096:4096", "nproc=10000:10000"]'),
