@@ -54,7 +54,7 @@ def option(action: argparse.Action, group: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"options": list(action.option_strings), "dest": action.dest, "action": kind,
                              "default": action.default, "group": group}
     if kind in ("store", "append"):
-        entry["type"] = TYPES[action.type]  # type: ignore[index]
+        entry["type"] = TYPES[action.type]
         entry["nargs"] = action.nargs
         entry["choices"] = None if action.choices is None else list(action.choices)
     if kind == "store_const":
@@ -80,7 +80,7 @@ def _parser_of(parse_args: Callable[[], Any]) -> argparse.ArgumentParser:
         raise _Caught(self)
 
     original = argparse.ArgumentParser.parse_args
-    argparse.ArgumentParser.parse_args = caught  # type: ignore[method-assign,assignment]
+    argparse.ArgumentParser.parse_args = caught  # type: ignore[method-assign]
     try:
         parse_args()
     except _Caught as done:

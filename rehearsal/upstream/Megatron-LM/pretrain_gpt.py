@@ -1,3 +1,4 @@
+# ruff: noqa: I001 (as upstream: its patches look for these lines in this order)
 """Pretrain GPT."""
 
 import os

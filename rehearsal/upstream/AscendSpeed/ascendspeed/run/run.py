@@ -7,17 +7,17 @@ from __future__ import annotations
 import subprocess
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Sequence
 
 _RUN_PATH = Path(__file__).resolve().parent
 
 
-def find_all_patch(folder: Path) -> List[Path]:
+def find_all_patch(folder: Path) -> list[Path]:
     """All patches below a folder."""
     return sorted(folder.rglob("*.patch"))
 
 
-def main(args: Optional[Sequence[str]] = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     print(f"AscendSpeedRun Path is {_RUN_PATH}")
     parser = ArgumentParser(description="AscendSpeed Patch Launcher")

@@ -1,7 +1,7 @@
 """Which part of the work a rank has: tensor ranks run fastest, pipeline stages slowest."""
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 
 class Position(NamedTuple):
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
         data, pipeline = rest % self.data, rest // self.data
         return Position(tensor, context, data, pipeline, data % self.expert, data // self.expert)
 
-    def model_parallel_ranks(self, data: int) -> List[int]:
+    def model_parallel_ranks(self, data: int) -> list[int]:
         """Global ranks that work on the same samples, in order."""
         world = self.tensor * self.context * self.data * self.pipeline
         return [rank for rank in range(world) if self.position(rank).data == data]
@@ -54,8 +54,8 @@ def layout(world_size: int, tensor: int, pipeline: int, context: int = 1, expert
     return Layout(tensor, context, data, pipeline, expert)
 
 
-_LAYOUT: Optional[Layout] = None
-_POSITION: Optional[Position] = None
+_LAYOUT: Layout | None = None
+_POSITION: Position | None = None
 _MODEL_PARALLEL_GROUP: Any = None
 
 
@@ -98,7 +98,7 @@ def get_model_parallel_group() -> Any:
     return _MODEL_PARALLEL_GROUP
 
 
-def get_model_parallel_ranks() -> List[int]:
+def get_model_parallel_ranks() -> list[int]:
     """Their global ranks, in order: the first is tensor rank 0 of the first stage."""
     return _layout().model_parallel_ranks(_position().data)
 
@@ -134,27 +134,27 @@ def get_data_parallel_world_size() -> int:
 
 
 def get_tensor_model_parallel_rank() -> int:
-    """This rank's tensor rank."""
+    """Tensor rank of this rank."""
     return _position().tensor
 
 
 def get_pipeline_model_parallel_rank() -> int:
-    """This rank's pipeline stage."""
+    """Pipeline stage of this rank."""
     return _position().pipeline
 
 
 def get_context_parallel_rank() -> int:
-    """This rank's context rank."""
+    """Context rank of this rank."""
     return _position().context
 
 
 def get_expert_model_parallel_rank() -> int:
-    """This rank's expert rank."""
+    """Expert rank of this rank."""
     return _position().expert
 
 
 def get_data_parallel_rank() -> int:
-    """This rank's data rank."""
+    """Data rank of this rank."""
     return _position().data
 
 

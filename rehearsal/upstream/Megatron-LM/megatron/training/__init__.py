@@ -1,6 +1,5 @@
 """Training programs of the stand-in."""
-from .global_vars import get_args
-from .global_vars import get_tokenizer
+from .global_vars import get_args, get_tokenizer
 from .initialize import initialize_megatron
 from .training import pretrain
 from .utils import is_last_rank, print_rank_0, print_rank_last

@@ -5,7 +5,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable
 
 TABLE = Path(__file__).with_name("arguments.json")
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
@@ -13,9 +13,9 @@ _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 ExtraArguments = Callable[[argparse.ArgumentParser], argparse.ArgumentParser]
 
 
-def add_recorded_options(parser: argparse.ArgumentParser, entries: List[Dict[str, Any]]) -> argparse.ArgumentParser:
+def add_recorded_options(parser: argparse.ArgumentParser, entries: list[dict[str, Any]]) -> argparse.ArgumentParser:
     """Add the options of a recorded table to a parser, in groups of the same titles."""
-    groups: Dict[str, Any] = {}
+    groups: dict[str, Any] = {}
     for entry in entries:
         group = groups.setdefault(entry["group"], None) or parser.add_argument_group(title=entry["group"])
         groups[entry["group"]] = group
@@ -27,7 +27,7 @@ def add_recorded_options(parser: argparse.ArgumentParser, entries: List[Dict[str
     return parser
 
 
-def parse_args(extra_args_provider: Optional[ExtraArguments] = None, ignore_unknown_args: bool = False) -> Any:
+def parse_args(extra_args_provider: ExtraArguments | None = None, ignore_unknown_args: bool = False) -> Any:
     """Parse the command line; rank and world size come from the environment."""
     parser = argparse.ArgumentParser(description="Megatron-LM Arguments", allow_abbrev=False)
     parser = add_recorded_options(parser, json.loads(TABLE.read_text())["options"])
@@ -44,7 +44,7 @@ def _require(condition: Any, message: str = "") -> None:
         raise AssertionError(message)
 
 
-def validate_args(args: Any, defaults: Optional[Dict[str, Any]] = None) -> Any:
+def validate_args(args: Any, defaults: dict[str, Any] | None = None) -> Any:
     """Complete the arguments and refuse what upstream refuses, in upstream's order.
 
     Raises:

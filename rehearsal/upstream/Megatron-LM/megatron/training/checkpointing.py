@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 from megatron.core import mpu
 
@@ -15,9 +15,9 @@ from .utils import print_rank_0
 
 
 def get_checkpoint_name(checkpoints_path: str, iteration: int, release: bool = False,
-                        pipeline_parallel: Optional[bool] = None, tensor_rank: Optional[int] = None,
-                        pipeline_rank: Optional[int] = None, expert_parallel: Optional[bool] = None,
-                        expert_rank: Optional[int] = None) -> str:
+                        pipeline_parallel: bool | None = None, tensor_rank: int | None = None,
+                        pipeline_rank: int | None = None, expert_parallel: bool | None = None,
+                        expert_rank: int | None = None) -> str:
     """Path of a rank's file; what is not given is this rank's own."""
     if pipeline_parallel is None:
         pipeline_parallel = mpu.get_pipeline_model_parallel_world_size() > 1
@@ -43,14 +43,14 @@ def get_checkpoint_tracker_filename(checkpoints_path: str) -> str:
     return str(Path(checkpoints_path) / "latest_checkpointed_iteration.txt")
 
 
-def shard_bounds(size: int, tensor: int, pipeline: int, expert: int, sizes: Tuple[int, int, int]) -> Tuple[int, int]:
+def shard_bounds(size: int, tensor: int, pipeline: int, expert: int, sizes: tuple[int, int, int]) -> tuple[int, int]:
     """Begin and end of a rank's slice of ``size`` numbers; ``sizes`` are those of tensor, pipeline, expert."""
     shards = sizes[0] * sizes[1] * sizes[2]
     shard = (pipeline * sizes[2] + expert) * sizes[0] + tensor
     return size * shard // shards, size * (shard + 1) // shards
 
 
-def own_bounds(size: int) -> Tuple[int, int]:
+def own_bounds(size: int) -> tuple[int, int]:
     """Begin and end of this rank's slice."""
     return shard_bounds(size, mpu.get_tensor_model_parallel_rank(), mpu.get_pipeline_model_parallel_rank(),
                         mpu.get_expert_model_parallel_rank(),
@@ -62,7 +62,7 @@ def _writes() -> bool:
     return mpu.get_data_modulo_expert_parallel_rank() == 0 and mpu.get_context_parallel_rank() == 0
 
 
-def read_metadata(tracker_filename: str) -> Tuple[int, bool]:
+def read_metadata(tracker_filename: str) -> tuple[int, bool]:
     """Iteration in the tracker file (the highest of all ranks), and whether it is a release checkpoint."""
     import torch
 
@@ -92,7 +92,7 @@ def save_checkpoint(iteration: int, model: Any, optimizer: Any, opt_param_schedu
         size = model.param_buffer.numel()
         begin, end = own_bounds(size)
         plain = (type(None), bool, int, float, str, list)
-        state: Dict[str, Any] = {
+        state: dict[str, Any] = {
             "args": {key: value for key, value in vars(args).items() if isinstance(value, plain)},
             "checkpoint_version": 3.0,
             "iteration": iteration,
@@ -116,7 +116,7 @@ def save_checkpoint(iteration: int, model: Any, optimizer: Any, opt_param_schedu
     torch.distributed.barrier()
 
 
-def _check_args(saved: Dict[str, Any]) -> None:
+def _check_args(saved: dict[str, Any]) -> None:
     args = get_args()
     for name in ("num_layers", "hidden_size", "num_attention_heads", "add_position_embedding",
                  "tensor_model_parallel_size", "pipeline_model_parallel_size"):
@@ -192,7 +192,7 @@ def load_checkpoint(model: Any, optimizer: Any, opt_param_scheduler: Any) -> int
     return int(iteration)
 
 
-def _load_optimizer(model: Any, optimizer: Any, saved: Dict[str, Any], part: Dict[str, Any]) -> None:
+def _load_optimizer(model: Any, optimizer: Any, saved: dict[str, Any], part: dict[str, Any]) -> None:
     """Give Adam its step and moments back.
 
     Upstream's MoE optimizer goes wrong here: the groups that the scheduler sets are no longer those that step()

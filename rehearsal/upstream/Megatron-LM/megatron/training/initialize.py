@@ -5,17 +5,16 @@ import os
 import random
 import time
 from datetime import timedelta
-from typing import Any, Dict, Optional
+from typing import Any
 
 import numpy
-
 from megatron.core import mpu
 
 from .arguments import check_model_args, parse_args, validate_args
 from .global_vars import get_args, set_global_variables
 
 
-def initialize_megatron(extra_args_provider: Any = None, args_defaults: Optional[Dict[str, Any]] = None,
+def initialize_megatron(extra_args_provider: Any = None, args_defaults: dict[str, Any] | None = None,
                         ignore_unknown_args: bool = False) -> None:
     """Parse, validate, join the other ranks and compile the helper (on rank 0)."""
     args = parse_args(extra_args_provider, ignore_unknown_args)
@@ -47,7 +46,7 @@ def _initialize_distributed() -> None:
         print(f"> initialized pipeline model parallel with size {mpu.get_pipeline_model_parallel_world_size()}")
 
 
-def _set_random_seed(seed: Optional[int]) -> None:
+def _set_random_seed(seed: int | None) -> None:
     import torch
 
     if not seed or seed < 0:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict
+from typing import Any
 
 
 def learning_rate(steps: float, init_lr: float, max_lr: float, min_lr: float, warmup_steps: float,
@@ -58,12 +58,12 @@ class OptimizerParamScheduler:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def state_dict(self) -> Dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What a resume needs."""
         return {"num_steps": self.num_steps, "warmup_steps": self.warmup_steps, "decay_steps": self.decay_steps,
                 "settings": self.settings}
 
-    def load_state_dict(self, state: Dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where a checkpoint stopped; as upstream, its schedule must be this run's unless told."""
         if self.use_checkpoint:
             self.settings = {**self.settings, **state["settings"]}

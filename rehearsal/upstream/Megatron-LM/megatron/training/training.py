@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from datetime import datetime
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 from megatron.core import mpu
 
@@ -47,7 +47,7 @@ def _print_times(name: str, seconds: float) -> None:
 
 def pretrain(train_valid_test_dataset_provider: Any, model_provider: Callable[..., Any], model_type: Any,
              forward_step_func: Callable[..., Any], process_non_loss_data_func: Any = None,
-             extra_args_provider: Any = None, args_defaults: Optional[Dict[str, Any]] = None) -> None:
+             extra_args_provider: Any = None, args_defaults: dict[str, Any] | None = None) -> None:
     """Train from the command line's arguments."""
     initialize_megatron(extra_args_provider=extra_args_provider, args_defaults=args_defaults)
     args = get_args()
@@ -71,10 +71,9 @@ def pretrain(train_valid_test_dataset_provider: Any, model_provider: Callable[..
         evaluate_and_print_results(f"iteration {iteration} on validation set", forward_step_func, valid_data, model)
 
 
-def setup_model_and_optimizer(model_provider: Callable[..., Any]) -> Tuple[Any, Any, OptimizerParamScheduler]:
+def setup_model_and_optimizer(model_provider: Callable[..., Any]) -> tuple[Any, Any, OptimizerParamScheduler]:
     """The model behind flat buffers, Adam on them, and the learning rate's schedule; loaded where asked."""
     import torch
-
     from megatron.core.distributed import DistributedDataParallel
 
     args = get_args()
@@ -106,7 +105,7 @@ class _Data:
     def __init__(self, dataset: Any, consumed: int, wanted: bool) -> None:
         self.dataset, self.consumed, self.wanted = dataset, consumed, wanted
 
-    def next_batch(self) -> Dict[str, Any]:
+    def next_batch(self) -> dict[str, Any]:
         """``tokens`` and ``labels`` [sequences, length] of the next global batch: this rank's sequences only."""
         import torch
 
@@ -130,7 +129,7 @@ class _Data:
         return {name: rows[place::len(ranks)] for name, rows in batch.items()}
 
 
-def get_train_valid_test_num_samples() -> Tuple[int, int, int]:
+def get_train_valid_test_num_samples() -> tuple[int, int, int]:
     """Samples that each split must have."""
     args = get_args()
     train_samples = args.train_samples or args.train_iters * args.global_batch_size
@@ -148,7 +147,7 @@ def build_train_valid_test_datasets(build_train_valid_test_datasets_provider: An
     return build_train_valid_test_datasets_provider(sizes)
 
 
-def build_train_valid_test_data(provider: Any) -> List[_Data]:
+def build_train_valid_test_data(provider: Any) -> list[_Data]:
     """Data of the three splits; call it on all ranks."""
     import torch
 
@@ -162,7 +161,7 @@ def build_train_valid_test_data(provider: Any) -> List[_Data]:
 
 
 def _forward(forward_step_func: Any, data: _Data, model: Any, train: bool) -> Any:
-    """This rank's part of the mean loss of a global batch; with ``train`` its gradients are added up."""
+    """Compute this rank's part of the mean loss of a global batch; with ``train`` its gradients are added up."""
     import torch
 
     args = get_args()
@@ -180,7 +179,7 @@ def _forward(forward_step_func: Any, data: _Data, model: Any, train: bool) -> An
 
 
 def train_step(forward_step_func: Any, data: _Data, model: Any, optimizer: Any,
-               scheduler: OptimizerParamScheduler) -> Tuple[float, float]:
+               scheduler: OptimizerParamScheduler) -> tuple[float, float]:
     """One iteration: the loss and the norm of the gradients before clipping."""
     args = get_args()
     model.zero_grad_buffer()

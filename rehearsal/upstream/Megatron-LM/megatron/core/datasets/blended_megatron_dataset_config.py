@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 from megatron.core.datasets.utils import Split, normalize
 
@@ -14,10 +14,10 @@ class BlendedMegatronDatasetConfig:
 
     random_seed: int
     sequence_length: int
-    blend: Optional[List[str]] = None
-    split: Optional[str] = None
-    split_matrix: List[Optional[Tuple[float, float]]] = field(init=False, default_factory=list)
-    path_to_cache: Optional[str] = None
+    blend: list[str] | None = None
+    split: str | None = None
+    split_matrix: list[tuple[float, float] | None] = field(init=False, default_factory=list)
+    path_to_cache: str | None = None
     mmap_bin_files: bool = True
     tokenizer: Any = None
 
@@ -32,12 +32,12 @@ class BlendedMegatronDatasetConfig:
         self.split_matrix = split_matrix(self.split)
 
 
-def split_matrix(split: str) -> List[Optional[Tuple[float, float]]]:
+def split_matrix(split: str) -> list[tuple[float, float] | None]:
     """``"90,10,0"`` to the share of the documents of each split: ``[(0, 0.9), (0.9, 1.0), None]``."""
     shares = [float(number) for number in re.findall(r"[.0-9]+", split)]
     shares = normalize(shares + [0.0] * (len(Split) - len(shares)))
     # The first bound is a whole 0, as in upstream's sum: it shows in the description that is hashed.
-    bounds: List[float] = [0]
+    bounds: list[float] = [0]
     for share in shares:
         bounds.append(bounds[-1] + share)
     return [(begin, end) if end > begin else None for begin, end in zip(bounds[:-1], bounds[1:])]

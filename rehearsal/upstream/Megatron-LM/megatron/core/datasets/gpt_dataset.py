@@ -8,10 +8,8 @@ import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Tuple
 
 import numpy
-
 from megatron.core.datasets.blended_megatron_dataset_config import BlendedMegatronDatasetConfig
 from megatron.core.datasets.indexed_dataset import IndexedDataset
 from megatron.core.datasets.utils import Split, log_single_rank
@@ -60,7 +58,7 @@ class GPTDataset:
     def __len__(self) -> int:
         return len(self.sample_index) - 1
 
-    def __getitem__(self, idx: int) -> Dict[str, numpy.ndarray]:
+    def __getitem__(self, idx: int) -> dict[str, numpy.ndarray]:
         """``tokens`` and ``labels``, int64, each of the sequence length."""
         sample = self.shuffle_index[idx]
         first, first_offset = (int(number) for number in self.sample_index[sample])
@@ -80,7 +78,7 @@ class GPTDataset:
             return Path(self.config.path_to_cache)
         return Path(self.dataset.path_prefix) / "cache" / f"{type(self).__name__}_indices"
 
-    def _indices(self) -> Tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    def _indices(self) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
         import torch
 
         stem = f"{self.unique_description_hash}-{type(self).__name__}-"
@@ -100,7 +98,7 @@ class GPTDataset:
         log_single_rank(logger, logging.INFO, f"> total number of samples: {len(sample) - 1}")
         return document, sample, shuffle
 
-    def _build(self) -> Tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    def _build(self) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
         from megatron.core.datasets import helpers
 
         length = self.config.sequence_length

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Optional
 
 import numpy
 
@@ -43,7 +42,7 @@ class IndexedDataset:
     def __len__(self) -> int:
         return len(self.sequence_lengths)
 
-    def get(self, index: int, offset: int = 0, length: Optional[int] = None) -> numpy.ndarray:
+    def get(self, index: int, offset: int = 0, length: int | None = None) -> numpy.ndarray:
         """Tokens of a sequence from ``offset`` on, ``length`` of them (to its end without)."""
         begin = int(self.sequence_pointers[index]) // self.dtype.itemsize + int(offset)
         count = int(self.sequence_lengths[index]) - int(offset) if length is None else int(length)

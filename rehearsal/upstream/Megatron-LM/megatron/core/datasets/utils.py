@@ -6,7 +6,7 @@ import subprocess
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Any, List, Sequence
+from typing import Any, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def log_single_rank(log: logging.Logger, *args: Any, rank: int = 0) -> None:
         log.log(*args)
 
 
-def normalize(weights: Sequence[float]) -> List[float]:
+def normalize(weights: Sequence[float]) -> list[float]:
     """Weights that add up to 1."""
     total = sum(weights)
     return [weight / total for weight in weights]

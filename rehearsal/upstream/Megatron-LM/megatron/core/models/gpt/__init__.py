@@ -97,7 +97,7 @@ class GPTModel(torch.nn.Module):
                 torch.nn.init.normal_(parameter, std=args.init_method_std)
 
     @classmethod
-    def from_args(cls, args: Any) -> "GPTModel":
+    def from_args(cls, args: Any) -> GPTModel:
         """The model that the command line describes."""
         return cls(args)
 
