@@ -3,7 +3,8 @@
 ``install`` does what importing the real torch_npu does ("npu" devices exist), ``redirect_cuda`` what importing
 torch_npu.contrib.transfer_to_npu does on top ("cuda" means "npu"). Functions of torch are replaced one by one: a
 TorchFunctionMode would be off while autograd runs Python backward code, where Megatron allocates too.
-Requests for other devices ("cpu", "meta") pass unchanged.
+Requests for other devices ("cpu", "meta") pass unchanged. ``torch.device("npu")`` is refused by torch itself: to name a
+device type "npu" would take a registered accelerator, which torch's barrier then uses in place of the CPU.
 """
 
 from __future__ import annotations
@@ -157,8 +158,6 @@ def install() -> None:
     if "npu" in _installed:
         return
     _installed.add("npu")
-    if torch._C._get_privateuse1_backend_name() != "npu":
-        torch.utils.rename_privateuse1_backend("npu")
     torch.npu = npu
     sys.modules["torch.npu"] = npu
     for name in FACTORIES:

@@ -68,9 +68,13 @@ def _index(given: Device) -> int:
     """Index of a device given as index, string, torch.device or None (the current one); ValueError if there is none."""
     if given is None:
         return _current
-    if isinstance(given, str):
-        given = torch.device(given)
-    index = getattr(given, "index", given)
+    if isinstance(given, str):  # torch.device knows no "npu"
+        kind, _, number = given.partition(":")
+        if kind not in ("npu", "cuda"):
+            raise ValueError(f"{given!r} names no NPU")
+        index = int(number) if number else None
+    else:
+        index = getattr(given, "index", given)
     if index is None or index == -1:
         return _current
     if not 0 <= int(index) < device_count():
