@@ -1,0 +1,59 @@
+"""All findings of the preflight in one message."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: preflight_report
+short_description: All findings of the preflight in one message
+description:
+  - Folds equal findings over the nodes that have them, and adds what only a comparison of the nodes shows.
+options:
+  _input:
+    description: Names of the nodes that were probed.
+    type: list
+    required: true
+  hostvars:
+    description: Variables of the hosts; read is C(__preflight_node).
+    type: dict
+    required: true
+  errors:
+    description: Messages about the inventory and the plan.
+    type: list
+    required: true
+  settings:
+    description: What is expected; see role preflight, C(__preflight_settings).
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- ansible.builtin.debug:
+    msg: "{{ (ansible_play_hosts_all | ascend.cluster.preflight_report(hostvars, [], __preflight_settings)).message }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(message) (empty when there is nothing to refuse), C(summary) and C(count).
+  type: dict
+"""
+
+from typing import Any, Mapping, Sequence
+
+from ansible_collections.ascend.cluster.plugins.module_utils import _probe
+
+
+def preflight_report(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], errors: Sequence[str],
+                     settings: Mapping[str, Any]) -> dict[str, Any]:
+    """See DOCUMENTATION. A node without a judgement counts as one that gave no answer."""
+    nodes: dict[str, Mapping[str, Any]] = {}
+    for host in hosts:
+        judged = hostvars[host].get("__preflight_node")
+        nodes[host] = judged if judged is not None else _probe.node({}, settings, host)
+    return _probe.report(nodes, errors, settings)
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name to function."""
+        return {"preflight_report": preflight_report}

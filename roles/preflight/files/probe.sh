@@ -1,0 +1,119 @@
+#!/bin/sh
+# Tells what a node is like, as key=value lines between two markers, and changes nothing. It needs no Python:
+# a POSIX shell, coreutils and /proc are enough; what else is missing leaves its line out.
+#
+#   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS PYTHON...
+#
+# SENT: the controller's clock, said back. PORTS: words like 6000 or 60000-60031. INTERPRETER: the configured Python, or "". PYTHON: those to look for, in order.
+LC_ALL=C
+export LC_ALL
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7
+shift 7
+
+limited() { # a command that hangs (a dead mount, a stuck driver) must not hang the preflight
+    if command -v timeout >/dev/null 2>&1; then timeout 30 "$@" </dev/null; else "$@" </dev/null; fi
+}
+
+lines() { # lines KEY: its input as KEY=line
+    while IFS= read -r line || [ -n "$line" ]; do printf '%s=%s\n' "$1" "$line"; done
+}
+
+free_space() { # free_space NAME PATH: the nearest existing parent, its free KiB and type of file system
+    place=$2
+    while [ ! -e "$place" ] && [ "$place" != / ] && [ "$place" != . ]; do place=$(dirname "$place"); done
+    printf '%s_parent=%s\n' "$1" "$place"
+    limited df -Pk "$place" 2>/dev/null | {
+        read -r _ || :
+        if read -r _ _ _ available _; then printf '%s_free_kib=%s\n' "$1" "$available"; fi
+    }
+    kind=$(limited stat -f -c %T "$place" 2>/dev/null) && printf '%s_filesystem=%s\n' "$1" "$kind"
+}
+
+find_python() { # the configured interpreter, else the first that exists, as ansible-core's discovery does
+    if [ -n "$interpreter" ]; then
+        set -- "$interpreter"
+        printf 'python_configured=%s\n' "$interpreter"
+    fi
+    for candidate in "$@"; do
+        found=$(command -v "$candidate" 2>/dev/null) || continue
+        printf 'python=%s\n' "$found"
+        version=$(limited "$found" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1)
+        printf 'python_rc=%s\n' "$?"
+        printf '%s\n' "$version" | lines python_version
+        return
+    done
+}
+
+wanted_port() {
+    for range in $ports; do
+        if [ "$1" -ge "${range%-*}" ] && [ "$1" -le "${range#*-}" ]; then return 0; fi
+    done
+    return 1
+}
+
+listeners() { # PORT PID NAME of each listening socket on a port of interest
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ address _ state _ _ _ _ _ inode _; do
+        [ "$state" = 0A ] || continue
+        port=$((0x${address##*:}))
+        wanted_port "$port" || continue
+        pid='' name=''
+        socket=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2>/dev/null | head -n 1)
+        if [ -n "$socket" ]; then
+            pid=${socket#/proc/}
+            pid=${pid%%/*}
+            name=$(cat "/proc/$pid/comm" 2>/dev/null)
+        fi
+        printf 'listen=%s %s %s\n' "$port" "${pid:--}" "${name:--}"
+    done
+}
+
+addresses() {
+    if command -v ip >/dev/null 2>&1; then
+        ip -o addr show 2>/dev/null | while read -r _ device family address _; do
+            case $family in inet | inet6) printf 'address=%s %s\n' "${address%%/*}" "$device" ;; esac
+        done
+    else # no iproute2: the kernel's own table, IPv4 only, and hostname's list
+        last=''
+        while read -r mark word kind _; do
+            if [ "$mark" = '|--' ]; then
+                last=$word
+            elif [ "$mark $word $kind" = '/32 host LOCAL' ]; then
+                printf 'address=%s -\n' "$last"
+            fi
+        done 2>/dev/null </proc/net/fib_trie
+        for address in $(hostname -I 2>/dev/null); do printf 'address=%s -\n' "$address"; done
+    fi
+}
+
+echo 'ASCEND-PROBE 1 BEGIN'
+printf 'sent=%s\n' "$sent"
+printf 'date=%s\n' "$(date +%s)"
+printf 'uid=%s\n' "$(id -u)"
+printf 'arch=%s\n' "$(uname -m)"
+for release in /etc/os-release /usr/lib/os-release; do
+    [ -r "$release" ] || continue
+    while IFS='=' read -r key value; do
+        case $key in ID | ID_LIKE | VERSION_ID | PRETTY_NAME) printf 'os_%s=%s\n' "$key" "$value" ;; esac
+    done <"$release"
+    break
+done
+find_python "$@"
+free_space workspace "$workspace"
+free_space cann "$cann"
+[ -e "$cann" ] && echo 'cann_exists=1'
+{ [ -e "$cann/ascend-toolkit" ] || [ -e "$cann/cann" ]; } && echo 'cann_installed=1'
+if [ -r "$driver" ]; then lines driver_info <"$driver"; fi
+if command -v npu-smi >/dev/null 2>&1; then
+    printf 'npu_smi=%s\n' "$(command -v npu-smi)"
+    output=$(limited npu-smi info 2>&1)
+    printf 'npu_smi_rc=%s\n' "$?"
+    printf '%s\n' "$output" | lines npu_smi_line
+fi
+listeners
+addresses
+if [ -d /run/systemd/system ]; then
+    echo 'systemd=1'
+    printf 'unit_state=%s\n' "$(limited systemctl is-active "$unit" 2>/dev/null)"
+fi
+echo 'ASCEND-PROBE 1 END'
