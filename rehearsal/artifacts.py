@@ -1,0 +1,116 @@
+"""Everything that the nodes of a rehearsal are given, in ``.rehearsal/artifacts``: built once, kept until its inputs change.
+
+    python -m rehearsal.artifacts
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable
+
+from rehearsal import nodes, synthetic, upstream, wheelhouse
+from rehearsal.hardware import cann, conda
+from rehearsal.npu_on_cpu import build as shim
+
+FOLDER = nodes.STATE / "artifacts"
+CANN_VERSION = "8.0.RC1"
+ROWS = 2000
+
+Log = Callable[[str], None]
+
+
+class ArtifactsError(Exception):
+    """Something could not be built; the message says what."""
+
+
+def _digest(*parts: Path | str) -> str:
+    """Sha256 over texts and the files of folders, by name and content."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode() + b"\0")
+            continue
+        for path in sorted(part.rglob("*")) if part.is_dir() else [part]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path.relative_to(nodes.PROJECT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _kept(name: str, inputs: str, make: Callable[[Path], None], log: Log) -> Path:
+    """Make the folder `name` unless it was made from the same inputs; it appears whole or not at all."""
+    folder = FOLDER / name
+    stamp = folder / ".inputs"
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == inputs:
+        return folder
+    log(f"building {name}")
+    fresh = FOLDER / f".{name}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        make(fresh)
+    except (OSError, ValueError, RuntimeError, subprocess.CalledProcessError, wheelhouse.WheelhouseError) as error:
+        detail = getattr(error, "stderr", "") or ""
+        detail = detail.decode(errors="replace") if isinstance(detail, bytes) else detail
+        raise ArtifactsError(f"{name} could not be built: {error} {detail}".strip()) from error
+    for path in sorted(fresh.rglob("*")):
+        if path.is_file():  # what the inventory hands to the roles
+            path.with_name(path.name + ".sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest(), encoding="utf-8")
+    (fresh / ".inputs").write_text(inputs, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    return folder
+
+
+def build(log: Log = print) -> None:
+    """Build what is missing or outdated.
+
+    Raises:
+        ArtifactsError: naming what could not be built.
+    """
+    here = Path(__file__).parent
+    arch = platform.machine()
+
+    def make_data(folder: Path) -> None:
+        synthetic.make_parquet(folder / "alpaca.parquet", ROWS)
+        synthetic.make_tokenizer(folder / "tokenizer")
+
+    def make_sources(folder: Path) -> None:
+        for name, (_, commit) in upstream.make_bundles(folder).items():
+            (folder / f"{name}.commit").write_text(commit, encoding="utf-8")
+
+    _kept("hardware", _digest(here / "hardware", CANN_VERSION, arch), lambda folder: _make_hardware(folder, arch), log)
+    _kept("wheels", _digest(here / "npu_on_cpu", here / "constraints.txt", here / "wheelhouse.py", arch), lambda folder: _make_wheels(folder, arch), log)
+    _kept("sources", _digest(here / "upstream"), make_sources, log)
+    _kept("data", _digest(here / "synthetic.py", str(ROWS)), make_data, log)
+
+
+def _make_hardware(folder: Path, arch: str) -> None:
+    cann.build_cann(folder, CANN_VERSION, arch)
+    conda.build_conda(folder, arch)
+
+
+def _make_wheels(folder: Path, arch: str) -> None:
+    shim.build_wheels(folder)
+    wheelhouse.build_wheelhouse(folder, arch)
+
+
+def versions() -> dict[str, str]:
+    """Names and versions of what the nodes are given, for the summary; empty before anything was built."""
+    commits = {path.stem: path.read_text(encoding="utf-8")[:12] for path in sorted((FOLDER / "sources").glob("*.commit"))}
+    if not commits:
+        return {}
+    return {"simulated": f"CANN {CANN_VERSION}, npu-smi, hccn_tool, conda; torch_npu and apex over CPU and gloo",
+            "stand-ins": ", ".join(f"{name} {commit}" for name, commit in commits.items()),
+            "python": json.dumps(platform.python_version())}
+
+
+if __name__ == "__main__":
+    try:
+        build()
+    except ArtifactsError as failed:
+        sys.exit(str(failed))
