@@ -5,6 +5,7 @@ python -m rehearsal.hardware.cann OUT_DIR [VERSION] [ARCH]
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,8 @@ def build_cann(out_dir: Path, version: str = "8.0.RC1", arch: str = "") -> list[
     """
     arch = arch or platform.machine()
     out_dir.mkdir(parents=True, exist_ok=True)
-    suffix = "linux" if ".RC" in version and version.startswith("8.0.") else f"linux-{arch}"
+    # The kernels' name got the architecture with 8.0.0.
+    suffix = "linux" if re.match(r"[1-7]\.|8\.0\.RC", version) else f"linux-{arch}"
     toolkit = out_dir / f"Ascend-cann-toolkit_{version}_linux-{arch}.run"
     kernels = out_dir / f"Ascend-cann-kernels-910b_{version}_{suffix}.run"
     _build(toolkit, "toolkit", "Toolkit", version, arch)

@@ -65,11 +65,15 @@ remove() {
 }
 [ "$mode" = install ] || remove
 if [ "$mode" = uninstall ]; then
+    if [ "$package" = toolkit ]; then rm -f "$there/.install_for_all"; rmdir "$there" 2> /dev/null || true; fi
     say INFO "$title uninstall success"
     exit 0
 fi
 
 mkdir -p "$there/$version" "$there/latest"
+# An upgrade takes this option from the installation before it, as the vendor's does.
+[ "$for_all" = n ] || : > "$there/.install_for_all"
+[ ! -e "$there/.install_for_all" ] || for_all=y
 if [ "$package" = toolkit ]; then
     tree=$there/$version/$machine-linux
     mkdir -p "$tree" "$there/$version/opp" "$root/etc/Ascend"
