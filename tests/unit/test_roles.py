@@ -1,0 +1,76 @@
+"""Every role keeps the one skeleton: its defaults, argument specs and README say the same."""
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+
+
+def load(role, name):
+    return yaml.safe_load((ROOT / "roles" / role / name).read_text(encoding="utf-8")) or {}
+
+
+def options(role):
+    return load(role, "meta/argument_specs.yml")["argument_specs"]["main"].get("options", {})
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_argument_specs_have_the_defaults(role):
+    defaults = load(role, "defaults/main.yml")
+    specified = options(role)
+    assert set(specified) == set(defaults)
+    assert {name: spec.get("default") for name, spec in specified.items()} == defaults
+    for name, spec in specified.items():
+        assert spec.get("type"), name
+        assert spec.get("description"), name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_public_variables_carry_the_roles_name(role):
+    assert [name for name in load(role, "defaults/main.yml") if not name.startswith(f"{role}_")] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_readme_lists_every_variable(role):
+    readme = (ROOT / "roles" / role / "README.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- variables -->(.*)<!-- /variables -->", readme, re.DOTALL)
+    assert table
+    assert set(re.findall(r"^\| `(\w+)`", table.group(1), re.MULTILINE)) == set(load(role, "defaults/main.yml"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_role_says_who_made_it(role):
+    info = load(role, "meta/main.yml")["galaxy_info"]
+    assert (info["license"], info["min_ansible_version"]) == ("Apache-2.0", "2.19")
+    assert info["description"]
+
+
+def ansible(*words, **variables):
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", **variables}
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("tag", ["preflight", "node_base", "cann_toolkit", "conda_env", "megatron", "ascendspeed", "tokenizer", "dataset",
+                                 "data_share", "pretrain"])
+def test_one_tag_runs_the_role(tag):
+    listed = ansible("ansible-playbook", "site.yml", "-i", "inventory/ascend", "--tags", tag, "--list-tasks")
+    assert f"ascend.cluster.{tag}" in listed or f"TAGS: [{tag}" in listed or f", {tag}" in listed
+
+
+@pytest.mark.parametrize("inventory", ["inventory/ascend", "inventory/ascend/hosts.yml", "inventory/rehearsal"])
+def test_group_vars_are_seen_from_every_inventory(inventory, tmp_path):
+    marker = ROOT / "group_vars/all/cluster.yml"
+    assert marker.exists()
+    probe = ROOT / "group_vars/all/zz_probe_of_the_test.yml"
+    probe.write_text("probe_of_the_test: seen\n", encoding="utf-8")
+    try:
+        variables = json.loads(ansible("ansible-inventory", "-i", inventory, "--host", "node1"))
+    finally:
+        probe.unlink()
+    assert variables["probe_of_the_test"] == "seen"
