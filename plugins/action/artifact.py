@@ -23,7 +23,7 @@ _ARGUMENTS = {
 _ATTRIBUTES = ("owner", "group", "mode")
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core carries no type information
+class ActionModule(ActionBase):
     """The action of this file."""
 
     TRANSFERS_FILES = False  # the copy action makes the temporary folder when there is something to send

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi
 
 from rehearsal.hardware import cann
 
@@ -83,6 +84,15 @@ def test_npu_smi_shows_every_chip_and_its_faults(node: Node) -> None:
     assert health == ["OK", "OK", "OK", "Alarm", "OK", "OK", "OK"]
     assert sum("No running processes" in line for line in lines) == 6
     assert any(re.match(r"\| 2 +0 +\| 4711 +\| python +\|", line) for line in lines)
+
+
+def test_the_products_parser_reads_npu_smi(node: Node) -> None:
+    node.faults("npu_count=3", "npu_health_1=Alarm", "npu_busy_2=4711")
+    found = _npu_smi.parse(node.run(NPU_SMI, "info").stdout)
+    assert [chip["health"] for chip in found["chips"]] == ["OK", "Alarm", "OK"]
+    assert [_npu_smi.usable(chip) for chip in found["chips"]] == [True, False, True]
+    assert [(process["npu"], process["pid"]) for process in found["processes"]] == [(2, 4711)]
+    assert {chip["memory_total_mib"] for chip in found["chips"]} == {65536}
 
 
 @pytest.mark.parametrize("argv", [[], ["info", "-l"], ["info", "-t", "board"], ["-v"]])
