@@ -1,0 +1,61 @@
+"""Print as JSON what the conda environment is like.
+
+Arguments: conda folder, environment folder, wheelhouse folder, CANN install path, file with the list of packages.
+Run by the environment's python, or by the system's while there is none.
+"""
+import glob
+import json
+import os
+import platform
+import sys
+
+conda, env, wheelhouse, cann, listing = sys.argv[1:6]
+answer = {
+    "conda": os.access(os.path.join(conda, "bin", "conda"), os.X_OK),
+    "conda_folder": os.path.lexists(conda),
+    "env": "absent",
+    "glibc": "",
+    "cann": "",
+    "python": "",
+    "pip": "",
+    "tags": [],
+    "packages": {},
+    "stamp": {},
+    "python_config": "",
+    "listing": os.path.exists(listing),
+    "wheelhouse": [os.path.basename(path)[:-9] for path in glob.glob(os.path.join(wheelhouse, "*.complete"))],
+}
+answer["glibc"] = platform.libc_ver()[1]
+for path in sorted(glob.glob(os.path.join(cann, "ascend-toolkit", "latest", "*-linux", "ascend_toolkit_install.info"))
+                   + glob.glob(os.path.join(cann, "cann", "*-linux", "ascend_toolkit_install.info"))):
+    with open(path) as stream:
+        for line in stream:
+            if line.startswith("version="):
+                answer["cann"] = line.split("=", 1)[1].strip()
+if os.path.isdir(env) and os.path.realpath(sys.prefix) == os.path.realpath(env):
+    from importlib import metadata
+
+    answer["env"] = "there"
+    answer["python"] = ".".join(str(part) for part in sys.version_info[:3])
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:
+            answer["packages"][name.lower().replace("_", "-")] = distribution.version
+    answer["pip"] = answer["packages"].get("pip", "")
+    try:
+        from pip._vendor.packaging import tags
+    except ImportError:
+        pass
+    else:
+        answer["tags"] = [str(tag) for tag in tags.sys_tags()]
+    try:
+        with open(os.path.join(env, ".ascend-cluster.json")) as stream:
+            answer["stamp"] = json.load(stream)
+    except (OSError, ValueError):
+        pass
+    config = os.path.join(env, "bin", "python3-config")
+    if os.path.exists(config):
+        answer["python_config"] = os.path.realpath(config)
+elif os.path.lexists(env):
+    answer["env"] = "broken"
+print(json.dumps(answer))
