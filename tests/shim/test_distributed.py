@@ -44,7 +44,8 @@ for dtype in (torch.float32, torch.bfloat16):
     for function in (dist._reduce_scatter_base, dist.reduce_scatter_tensor):
         out = full(-1, 2, dtype=dtype); function(out, parts.clone()); same(out, full(rank * world, 2, dtype=dtype))
         out = full(-1, 2, dtype=dtype); function(out, parts.clone(), async_op=True).wait(); same(out, full(rank * world, 2, dtype=dtype))
-    out = full(-1, 2, dtype=dtype); dist.scatter(out, [full(r, 2, dtype=dtype) for r in ranks] if rank == 0 else None, src=0); same(out, full(rank, 2, dtype=dtype))
+    sent = [full(r, 2, dtype=dtype) for r in ranks]
+    out = full(-1, 2, dtype=dtype); dist.scatter(out, sent if rank == 0 else None, src=0); same(out, full(rank, 2, dtype=dtype))
     got = [full(-1, 1, dtype=dtype) for _ in ranks] if rank == 1 else None
     dist.gather(full(rank, 1, dtype=dtype), got, dst=1)
     if rank == 1: same(torch.cat(got), torch.arange(world, dtype=dtype))
