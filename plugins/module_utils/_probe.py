@@ -55,6 +55,8 @@ def _one_line(text: str) -> str:
 def no_answer(result: Mapping[str, Any], host: str) -> Finding:
     """Word why a node gave no answer: unreachable, no right to become root, or no shell to run the probe."""
     message = _one_line(result.get("msg") or "")
+    if message.startswith("Task failed: "):
+        message = message[len("Task failed: "):]
     if result.get("unreachable"):
         message = message.replace("Failed to connect to the host via ssh: ", "")
         return finding(
@@ -178,7 +180,10 @@ def _network(values: Mapping[str, list[str]], settings: Mapping[str, Any], job: 
         return
     master = str(settings.get("master_port") or "")
     for line in sorted(set(values.get("listen", []))):
-        port, pid, name = [*line.split(None, 2), "-", "-"][:3]
+        words = line.split(None, 2)
+        if not words or not words[0].isdecimal():
+            continue
+        port, pid, name = [*words, "-", "-"][:3]
         who = f"{name} (pid {pid})" if pid != "-" else "an unknown process"
         if port == master:
             yield finding(f"The master port {port} is in use", f"by {who}", "a free port",
