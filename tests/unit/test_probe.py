@@ -187,6 +187,6 @@ def test_the_real_probe_speaks_this_language() -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted({*GOOD, "listen", "cann_installed", "python_configured"})),
                        st.lists(st.text("0a .=|-:", max_size=12), max_size=3)))
-def test_any_answer_is_judged_without_an_exception(change: dict[str, list[str]]) -> None:
+def test_any_answer_is_judged_without_an_exception(change: Any) -> None:
     found = judge(**change)
     assert isinstance(_probe.report({"a": found, "b": judge()}, [], SETTINGS)["message"], str)
