@@ -46,7 +46,7 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 
 .rehearsal/.packages: rehearsal/packages.sh rehearsal/nodes.py | $(VENV)/.done
 	mkdir -p .rehearsal
-	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck
+	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck makeself g++ make
 	touch $@
 
 clean:
