@@ -1,6 +1,7 @@
 """Playing site.yml and its parts against the scenario's nodes."""
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -8,29 +9,48 @@ import pytest
 
 PROJECT = Path(__file__).parents[3]
 WORKSPACE = "/opt/ascend-cluster"
+SSH_CONFIG = f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/ssh/config"
 
 
 class Site:
     """The project, played on the nodes as a user would."""
 
-    def play(self, playbook, *arguments, inventories=(), **variables):
-        """Run a playbook with extra variables; returns the finished process, its output in stdout."""
+    nodes = ("node1", "node2")
+
+    def start(self, playbook, *arguments, inventories=(), **variables):
+        """Start a playbook with extra variables; its output, errors included, is a pipe."""
         words = ["ansible-playbook", playbook, "-i", "molecule/inventory"]
         for inventory in inventories:
             words += ["-i", str(inventory)]
         if variables:
             words += ["-e", json.dumps(variables)]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0",
-                       "ANSIBLE_SSH_ARGS": f"-F {os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/ssh/config", "COLUMNS": "200"}
-        return subprocess.run([*words, *arguments], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, check=False, timeout=900)
+                       "ANSIBLE_SSH_ARGS": f"-F {SSH_CONFIG}", "COLUMNS": "200"}
+        return subprocess.Popen([*words, *arguments], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def play(self, playbook, *arguments, **variables):
+        """Run a playbook to its end; returns exit status and output, in one line and without the folds of yaml."""
+        with self.start(playbook, *arguments, **variables) as process:
+            output, _ = process.communicate(timeout=900)
+        return process.returncode, " ".join(output.replace("''", "'").split())
 
     def refused(self, playbook, *arguments, **variables):
-        """Run a playbook that must fail; returns its output in one line, folds of the yaml output undone."""
-        done = self.play(playbook, *arguments, **variables)
-        assert done.returncode != 0, done.stdout
-        assert "Traceback" not in done.stdout, done.stdout
-        return " ".join(done.stdout.replace("''", "'").split())
+        """Run a playbook that must fail, and by a message rather than by a crash; returns its output."""
+        status, output = self.play(playbook, *arguments, **variables)
+        assert status != 0, output
+        assert "Traceback" not in output.split("Last lines of")[0], output
+        return output
+
+    def run(self, node, command):
+        """Run a shell command as root on a node; returns the finished process."""
+        return subprocess.run(["ssh", "-F", SSH_CONFIG, f"ops@{node}", f"sudo bash -c {shlex.quote(command)}"], capture_output=True, text=True,
+                              check=False, timeout=120)
+
+    def snapshot(self):
+        """Every file that the roles make, with size and time: equal means that nothing was changed."""
+        find = (f"find {WORKSPACE} /usr/local/Ascend /etc/systemd/system /etc/sysctl.d /etc/security -xdev "
+                r"\( -name __pycache__ -o -path '*/.git/*' \) -prune -o -type f -printf '%p %s %T@\n' | sort")
+        return {node: self.run(node, find).stdout for node in self.nodes}
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +58,10 @@ def site():
     return Site()
 
 
-def snapshot(host):
-    """Every file that the roles make, with size and time: equal means that nothing was changed."""
-    with host.sudo():
-        return host.check_output(
-            f"find {WORKSPACE} /usr/local/Ascend /etc/systemd/system /etc/sysctl.d /etc/security -xdev "
-            r"\( -name __pycache__ -o -name '*.pyc' \) -prune -o -type f -printf '%p %s %T@\n' | sort")
+@pytest.fixture
+def unchanged(site):
+    """Compares the nodes before and after a test."""
+    before = site.snapshot()
+    assert all("env.sh" in files for files in before.values())
+    yield
+    assert site.snapshot() == before

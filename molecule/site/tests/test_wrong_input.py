@@ -1,0 +1,124 @@
+"""Bad input: each is refused with a message that tells the way out, before anything is changed."""
+import platform
+import shutil
+
+import pytest
+import yaml
+from conftest import PROJECT
+
+ARTIFACTS = PROJECT / ".rehearsal/artifacts"
+ARCH = platform.machine()
+OTHER = "aarch64" if ARCH == "x86_64" else "x86_64"
+CANN = f"Ascend-cann-toolkit_8.0.RC1_linux-{ARCH}.run"
+
+pytestmark = pytest.mark.usefixtures("unchanged")
+
+
+class TestWrongFiles:
+    # Another version makes the role look for archives at all.
+    def test_a_missing_archive(self, site):
+        output = site.refused("playbooks/cann_toolkit.yml", cann_toolkit_version="8.0.RC2", cann_toolkit_src="/nowhere/toolkit.run")
+        assert "/nowhere/toolkit.run" in output
+        assert "cann_toolkit_src" in output
+
+    def test_a_corrupt_archive(self, site, tmp_path):
+        broken = tmp_path / CANN
+        data = (ARTIFACTS / "hardware" / broken.name).read_bytes()
+        broken.write_bytes(data[:-100])
+        wanted = (ARTIFACTS / f"hardware/{broken.name}.sha256").read_text()
+        output = site.refused("playbooks/cann_toolkit.yml", cann_toolkit_version="8.0.RC2", cann_toolkit_src=str(broken), cann_toolkit_sha256=wanted)
+        assert wanted in output
+        assert "cann_toolkit_sha256" in output
+
+    def test_the_licence_not_accepted(self, site):
+        output = site.refused("playbooks/cann_toolkit.yml", cann_toolkit_version="8.0.RC2", cann_toolkit_accept_eula=False)
+        assert "cann_toolkit_accept_eula is false" in output
+        assert "set cann_toolkit_accept_eula: true in group_vars/all/cann_toolkit.yml" in output
+
+    @pytest.mark.parametrize(("name", "message"), [
+        (None, "torch"),
+        (f"torch-2.13.0+cpu-cp38-cp38-manylinux_2_28_{ARCH}.whl", "cp38"),
+        (f"torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_{OTHER}.whl", OTHER),
+    ])
+    def test_a_wheel_that_is_missing_or_for_another_python_or_architecture(self, site, tmp_path, name, message):
+        for wheel in (ARTIFACTS / "wheels").glob("*.whl"):
+            if not wheel.name.startswith("torch-"):
+                shutil.copy(wheel, tmp_path)
+        if name:
+            (tmp_path / name).write_bytes(b"PK")
+        output = site.refused("playbooks/conda_env.yml", conda_env_wheel_dir=str(tmp_path))
+        assert str(tmp_path) in output
+        assert message in output
+
+    def test_a_corrupt_wheel(self, site, tmp_path):
+        for wheel in (ARTIFACTS / "wheels").glob("*.whl"):
+            if wheel.name.startswith("apex"):
+                (tmp_path / wheel.name).write_bytes(wheel.read_bytes()[:-200])
+            else:
+                (tmp_path / wheel.name).symlink_to(wheel)
+        output = site.refused("playbooks/conda_env.yml", conda_env_wheel_dir=str(tmp_path))
+        assert "apex" in output
+
+
+class TestWrongInventory:
+    def inventory(self, tmp_path, nodes):
+        path = tmp_path / "more.yml"
+        path.write_text(yaml.safe_dump({"ascend_nodes": {"hosts": nodes}}))
+        return path
+
+    def test_an_empty_group(self, site, tmp_path):
+        path = tmp_path / "empty.yml"
+        path.write_text(yaml.safe_dump({"some_nodes": {"hosts": {}}}))
+        output = site.refused("site.yml", "-e", "cluster_group=some_nodes", inventories=[path])
+        assert "some_nodes is empty" in output
+
+    def test_a_node_rank_given_twice(self, site, tmp_path):
+        path = self.inventory(tmp_path, {"node1": {"node_rank": 0}, "node2": {"node_rank": 0}})
+        output = site.refused("site.yml", inventories=[path])
+        assert "node_rank 0 is given to node1 and to node2" in output
+
+    def test_an_unreachable_node_stops_everything(self, site, tmp_path):
+        path = self.inventory(tmp_path, {"node3": {"ansible_host": "127.0.0.1", "ansible_port": 9, "cluster_address": "10.213.255.3"}})
+        output = site.refused("site.yml", inventories=[path])
+        assert "node3" in output
+        assert "unreachable" in output.lower()
+        assert "Prepare the operating system" not in output
+
+    def test_a_limited_launch(self, site):
+        output = site.refused("playbooks/pretrain.yml", "--limit", "node1")
+        assert "needs all 2 nodes" in output
+        assert "missing node2" in output
+
+
+class TestWrongPlan:
+    @pytest.mark.parametrize(("variables", "message"), [
+        ({"plan_tensor_model_parallel_size": 8}, "plan_tensor_model_parallel_size"),
+        ({"plan_expert_model_parallel_size": 3}, "plan_expert_model_parallel_size"),
+        ({"plan_pipeline_model_parallel_size": 3}, "plan_pipeline_model_parallel_size"),
+        ({"plan_sequence_parallel": False}, "plan_sequence_parallel"),
+    ])
+    def test_a_plan_that_breaks_a_rule(self, site, variables, message):
+        for playbook in ("playbooks/preflight.yml", "playbooks/pretrain.yml"):
+            assert message in site.refused(playbook, **variables)
+
+
+class TestWrongNodes:
+    def test_a_node_with_fewer_npus(self, site):
+        site.run("node2", "echo npu_count=1 >/etc/rehearsal/faults")
+        try:
+            output = site.refused("playbooks/preflight.yml")
+        finally:
+            site.run("node2", "rm /etc/rehearsal/faults")
+        assert "node2" in output
+        assert "plan_nproc_per_node" in output
+
+    def test_the_master_port_in_use(self, site):
+        listener = "import socket, time; s = socket.create_server((str(), 6000)); time.sleep(600)"
+        assert site.run("node1", f"systemd-run --unit=test-listener --collect python3 -c '{listener}'").returncode == 0
+        try:
+            for playbook in ("playbooks/preflight.yml", "playbooks/pretrain.yml"):
+                output = site.refused(playbook, pretrain_new_run=True)
+                assert "6000" in output
+                assert "pretrain_master_port" in output
+        finally:
+            site.run("node1", "systemctl stop test-listener")

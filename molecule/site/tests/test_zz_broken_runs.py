@@ -1,0 +1,86 @@
+"""Runs that break: the verdict names node and reason, and no job is left half dead. They come last, for they leave failed runs behind."""
+import time
+
+import pytest
+
+UNIT = "ascend-pretrain.service"
+ENVIRONMENT = {"OMP_NUM_THREADS": 1}
+
+
+def nothing_runs(site):
+    for node in site.nodes:
+        assert site.run(node, f"systemctl is-active {UNIT}").stdout.strip() in ("inactive", "failed")
+        assert site.run(node, "pgrep -u ascend -a").stdout == ""
+
+
+def test_exit_status_0_after_iteration_3_is_a_failure(site):
+    output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={**ENVIRONMENT, "STANDIN_EXIT_ZERO_AT": 3})
+    assert "torchrun exited 0, but" in output
+    assert "the last iteration logged is 3 of 20" in output or "was not written" in output
+    nothing_runs(site)
+
+
+def test_a_trainer_that_dies_on_one_node_is_named_and_nothing_is_left(site):
+    output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={**ENVIRONMENT, "STANDIN_DIE_AT": 3, "STANDIN_DIE_NODE": 1})
+    assert "The training failed on node2 (node rank 1)" in output
+    assert "RuntimeError" in output
+    nothing_runs(site)
+
+
+def test_when_one_node_dies_the_other_that_hangs_is_stopped(site):
+    output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={
+        **ENVIRONMENT, "STANDIN_DIE_AT": 3, "STANDIN_DIE_NODE": 0, "STANDIN_HANG_AT": 3, "STANDIN_HANG_NODE": 1})
+    assert "The training failed on node1 (node rank 0)" in output
+    nothing_runs(site)
+
+
+def test_a_running_job_is_guarded_followed_and_stopped(site):
+    slow = {"pretrain_environment_extra": {**ENVIRONMENT, "STANDIN_ITERATION_SECONDS": 30}}
+    follower = site.start("playbooks/pretrain.yml", **slow)
+    try:
+        deadline = time.monotonic() + 300
+        while site.run("node1", f"systemctl is-active {UNIT}").stdout.strip() != "active":
+            assert follower.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        # Another role does not touch the nodes meanwhile, and another run is refused.
+        assert "nothing is changed under it" in site.refused("playbooks/megatron.yml")
+        assert "Another run is in progress" in site.refused("playbooks/pretrain.yml")
+        # Losing the controller stops nothing; site.yml changes nothing and follows.
+        follower.terminate()
+        follower.wait(timeout=60)
+        assert site.run("node1", f"systemctl is-active {UNIT}").stdout.strip() == "active"
+        again = site.start("site.yml", **slow)
+        seen = ""
+        for line in again.stdout:
+            seen += line
+            if "Follow the training to its end" in line or "Make a meeting place" in line:
+                break
+        assert "following it" in " ".join(seen.split()), seen
+        assert "changed: [" not in seen
+        status, output = site.play("playbooks/stop.yml")
+        assert status == 0, output
+        rest = " ".join(again.stdout.read().split())
+        assert again.wait(timeout=120) != 0
+        assert "stopped by SIGTERM" in rest
+    finally:
+        follower.kill()
+        site.play("playbooks/stop.yml")
+    nothing_runs(site)
+
+
+def test_a_good_run_is_launched_again_and_then_left_alone(site):
+    status, output = site.play("playbooks/pretrain.yml", pretrain_new_run=True)
+    assert status == 0, output
+    assert "Trained 20 iterations on 2 nodes" in output
+    status, output = site.play("site.yml")
+    assert status == 0, output
+    assert "nothing is launched" in output
+
+
+@pytest.mark.parametrize("tag", ["cann_toolkit", "dataset", "pretrain"])
+def test_single_tags_run_alone_and_change_nothing(site, tag):
+    status, output = site.play("site.yml", "--tags", tag)
+    assert status == 0, output
+    assert f"ascend.cluster.{tag}" in output
+    assert all(part.startswith("changed=0") for part in output.split() if part.startswith("changed="))
