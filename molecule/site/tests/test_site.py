@@ -1,8 +1,7 @@
 """What a converged node has."""
 import re
 
-from conftest import WORKSPACE
-
+WORKSPACE = "/opt/ascend-cluster"
 MEGATRON = f"{WORKSPACE}/Megatron-LM"
 RUN = f"{WORKSPACE}/runs/current"
 

@@ -1,12 +1,12 @@
 """Bad input: each is refused with a message that tells the way out, before anything is changed."""
 import platform
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PROJECT
 
-ARTIFACTS = PROJECT / ".rehearsal/artifacts"
+ARTIFACTS = Path(__file__).parents[3] / ".rehearsal/artifacts"
 ARCH = platform.machine()
 OTHER = "aarch64" if ARCH == "x86_64" else "x86_64"
 CANN = f"Ascend-cann-toolkit_8.0.RC1_linux-{ARCH}.run"
