@@ -74,3 +74,9 @@ def test_group_vars_are_seen_from_every_inventory(inventory, tmp_path):
     finally:
         probe.unlink()
     assert variables["probe_of_the_test"] == "seen"
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in ("cluster", "plan")])
+def test_every_role_stands_behind_the_guard(role):
+    dependencies = [item["role"] for item in load(role, "meta/main.yml")["dependencies"]]
+    assert dependencies[0] == "ascend.cluster.cluster"
