@@ -1,6 +1,6 @@
 """Everything that the nodes of a rehearsal are given, in ``.rehearsal/artifacts``: built once, kept until its inputs change.
 
-    python -m rehearsal.artifacts
+Run as ``python -m rehearsal.artifacts`` it builds them.
 """
 from __future__ import annotations
 

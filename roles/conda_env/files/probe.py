@@ -8,9 +8,10 @@ import json
 import os
 import platform
 import sys
+from typing import Any, Dict
 
 conda, env, wheelhouse, cann, listing = sys.argv[1:6]
-answer = {
+answer: Dict[str, Any] = {
     "conda": os.access(os.path.join(conda, "bin", "conda"), os.X_OK),
     "conda_folder": os.path.lexists(conda),
     "env": "absent",
