@@ -1,6 +1,6 @@
 """Run the real site.yml on pretend nodes of this machine.
 
-    python -m rehearsal run [-- ARGUMENTS OF ansible-playbook]
+    python -m rehearsal run [--upstream auto|real|standin] [--plan small|recipe] [-- ARGUMENTS OF ansible-playbook]
 
 Brings up the nodes, builds what they are given, runs site.yml on inventory/rehearsal, and ends with a summary.
 Whatever follows ``--`` goes to ansible-playbook, for example ``-- --tags dataset`` or ``-- -e pretrain_new_run=true``.
@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import ansible_runner
+import yaml
 
 from rehearsal import artifacts, nodes
 from rehearsal.report import Report
@@ -27,12 +28,21 @@ PLAYBOOK = nodes.PROJECT / "site.yml"
 INVENTORY = nodes.PROJECT / "inventory/rehearsal"
 
 
-def rehearse(arguments: list[str], report: Report) -> bool:
+def plan_files(upstream: str, plan: str) -> list[str]:
+    """Files of variables for a kind of upstream code and a plan, relative to the project, later ones stronger."""
+    return (["rehearsal/plans/real.yml"] if upstream == "real" else []) + (["rehearsal/plans/recipe.yml"] if plan == "recipe" else [])
+
+
+def rehearse(upstream: str, plan: str, arguments: list[str], report: Report) -> bool:
     """Make nodes and artifacts where they are missing, and run site.yml. Returns whether it succeeded."""
     report.begin_stage("Build what the nodes are given")
-    artifacts.build(log=report.doing)
+    artifacts.build(upstream, log=report.doing)
     report.begin_stage("Bring up the nodes")
-    nodes.up(log=report.doing)
+    npus = 2
+    for name in plan_files(upstream, plan):
+        npus = yaml.safe_load((nodes.PROJECT / name).read_text(encoding="utf-8")).get("plan_nproc_per_node", npus)
+    arguments = [word for name in plan_files(upstream, plan) for word in ("-e", f"@{name}")] + arguments
+    nodes.up(npus=npus, log=report.doing)
     # ansible-runner keeps its own files in a folder; nothing of it is needed afterwards.
     private = tempfile.mkdtemp(prefix="runner-", dir=nodes.STATE)
     try:
@@ -50,14 +60,15 @@ def rehearse(arguments: list[str], report: Report) -> bool:
     return bool(run.status == "successful")
 
 
-def facts() -> dict[str, str]:
+def facts(upstream: str, plan: str) -> dict[str, str]:
     """What a person wants to know at the end: nodes, versions, and where things lie."""
     listed = json.loads((nodes.FOLDER / "nodes.json").read_text(encoding="utf-8")) if (nodes.FOLDER / "nodes.json").exists() else {}
     found = {"nodes": ", ".join(f"{name} ({node['address']})" for name, node in listed.items())}
-    found.update(artifacts.versions())
+    found.update(artifacts.versions(upstream))
     found["look around"] = f"ssh -F {os.path.relpath(nodes.FOLDER / 'config')} node1"
     found["on the nodes"] = "/opt/ascend-cluster/runs/current (script, log, result), /opt/ascend-cluster/Megatron-LM/ckpt (checkpoint)"
-    found["one step again"] = "ansible-playbook -i inventory/rehearsal playbooks/<step>.yml"
+    found["one step again"] = " ".join(
+        ["ansible-playbook -i inventory/rehearsal", *(f"-e @{name}" for name in plan_files(upstream, plan)), "playbooks/<step>.yml"])
     found["clean up"] = "make clean"
     return found
 
@@ -66,14 +77,23 @@ def main() -> int:
     """Entry: 0 when the rehearsal succeeded."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("command", choices=["run"])
+    parser.add_argument("--upstream", choices=["auto", "real", "standin"], default="auto",
+                        help="train with the real Megatron-LM and AscendSpeed, or with the stand-ins; auto: the real ones where their "
+                             "urls (MEGATRON_URL, ASCENDSPEED_URL or the roles' own) answer")
+    parser.add_argument("--plan", choices=["small", "recipe"], default="small",
+                        help="recipe: 2 nodes x 8 ranks, TP2 PP4 EP2, 8 experts")
     parser.add_argument("arguments", nargs="*", help="passed to ansible-playbook, after --")
     wanted = parser.parse_args()
     # A TERM shall end the playbook as Ctrl-C does: stages are closed, the summary is shown.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     stamp = datetime.datetime.now().strftime("%Y%m%dT%H%M%S")
     with Report(nodes.STATE / "logs" / f"rehearsal-{stamp}.log") as report:
+        upstream = "standin"
         try:
-            succeeded = rehearse(wanted.arguments, report)
+            upstream = artifacts.choose(wanted.upstream)
+            report.line(f"Training code: {upstream}" + (" (their urls answer)" if (wanted.upstream, upstream) == ("auto", "real") else
+                                                        " (the urls of the real code do not answer)" if wanted.upstream == "auto" else ""))
+            succeeded = rehearse(upstream, wanted.plan, wanted.arguments, report)
         except (nodes.NodesError, artifacts.ArtifactsError) as error:
             report.line(f"FAILED: {error}")
             succeeded = False
@@ -81,7 +101,7 @@ def main() -> int:
             report.line("Interrupted. A training that was started goes on; `make rehearsal` follows it, "
                         "playbooks/stop.yml stops it.")
             succeeded = False
-        report.summary(succeeded, facts())
+        report.summary(succeeded, facts(upstream, wanted.plan))
     return 0 if succeeded else 1
 
 
