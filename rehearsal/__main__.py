@@ -75,15 +75,19 @@ def facts(upstream: str, plan: str) -> dict[str, str]:
 
 def main() -> int:
     """Entry: 0 when the rehearsal succeeded."""
-    parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__.splitlines()[0] if __doc__ else None,
+                                     epilog="Whatever follows -- goes to ansible-playbook.")
     parser.add_argument("command", choices=["run"])
     parser.add_argument("--upstream", choices=["auto", "real", "standin"], default="auto",
                         help="train with the real Megatron-LM and AscendSpeed, or with the stand-ins; auto: the real ones where their "
                              "urls (MEGATRON_URL, ASCENDSPEED_URL or the roles' own) answer")
     parser.add_argument("--plan", choices=["small", "recipe"], default="small",
                         help="recipe: 2 nodes x 8 ranks, TP2 PP4 EP2, 8 experts")
-    parser.add_argument("arguments", nargs="*", help="passed to ansible-playbook, after --")
-    wanted = parser.parse_args()
+    # Not argparse's own handling of --: it wants no options between the command and what follows.
+    words = sys.argv[1:]
+    split = words.index("--") if "--" in words else len(words)
+    arguments = words[split + 1:]
+    wanted = parser.parse_args(words[:split])
     # A TERM shall end the playbook as Ctrl-C does: stages are closed, the summary is shown.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     stamp = datetime.datetime.now().strftime("%Y%m%dT%H%M%S")
@@ -93,7 +97,7 @@ def main() -> int:
             upstream = artifacts.choose(wanted.upstream)
             report.line(f"Training code: {upstream}" + (" (their urls answer)" if (wanted.upstream, upstream) == ("auto", "real") else
                                                         " (the urls of the real code do not answer)" if wanted.upstream == "auto" else ""))
-            succeeded = rehearse(upstream, wanted.plan, wanted.arguments, report)
+            succeeded = rehearse(upstream, wanted.plan, arguments, report)
         except (nodes.NodesError, artifacts.ArtifactsError) as error:
             report.line(f"FAILED: {error}")
             succeeded = False
