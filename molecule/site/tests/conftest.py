@@ -1,61 +1,14 @@
-"""Playing site.yml and its parts against the scenario's nodes."""
-import json
+"""The scenario's nodes, for the tests that play the site against them."""
 import os
-import shlex
-import subprocess
-from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[3]
-WORKSPACE = "/opt/ascend-cluster"
-SSH_CONFIG = f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/ssh/config"
-
-
-class Site:
-    """The project, played on the nodes as a user would."""
-
-    nodes = ("node1", "node2")
-
-    def start(self, playbook, *arguments, inventories=(), **variables):
-        """Start a playbook with extra variables; its output, errors included, is a pipe."""
-        words = ["ansible-playbook", playbook, "-i", "molecule/inventory"]
-        for inventory in inventories:
-            words += ["-i", str(inventory)]
-        if variables:
-            words += ["-e", json.dumps(variables)]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0",
-                       "ANSIBLE_SSH_ARGS": f"-F {SSH_CONFIG}", "COLUMNS": "200"}
-        return subprocess.Popen([*words, *arguments], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    def play(self, playbook, *arguments, **variables):
-        """Run a playbook to its end; returns exit status and output, in one line and without the folds of yaml."""
-        with self.start(playbook, *arguments, **variables) as process:
-            output, _ = process.communicate(timeout=900)
-        return process.returncode, " ".join(output.replace("''", "'").split())
-
-    def refused(self, playbook, *arguments, **variables):
-        """Run a playbook that must fail, and by a message rather than by a crash; returns its output."""
-        status, output = self.play(playbook, *arguments, **variables)
-        assert status != 0, output
-        assert "Traceback" not in output.split("Last lines of")[0], output
-        return output
-
-    def run(self, node, command):
-        """Run a shell command as root on a node; returns the finished process."""
-        return subprocess.run(["ssh", "-F", SSH_CONFIG, f"ops@{node}", f"sudo bash -c {shlex.quote(command)}"], capture_output=True, text=True,
-                              check=False, timeout=120)
-
-    def snapshot(self):
-        """Every file that the roles make, with size and time: equal means that nothing was changed."""
-        find = (f"find {WORKSPACE} /usr/local/Ascend /etc/systemd/system /etc/sysctl.d /etc/security -xdev "
-                r"\( -name __pycache__ -o -path '*/.git/*' \) -prune -o -type f -printf '%p %s %T@\n' | sort")
-        return {node: self.run(node, find).stdout for node in self.nodes}
+from tests.playing import Site
 
 
 @pytest.fixture(scope="session")
 def site():
-    return Site()
+    return Site(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+"""Two nodes of their own with the real training code: made for these tests, removed after them."""
+import pytest
+
+from rehearsal import artifacts, nodes
+from tests.playing import PROJECT, Site
+
+FOLDER = PROJECT / ".rehearsal/upstream"
+
+
+@pytest.fixture(scope="session")
+def site():
+    artifacts.build("real")
+    # As many NPUs as the largest plan of these tests wants.
+    nodes.up(npus=8, folder=FOLDER / "ssh", name="ascend-upstream")
+    try:
+        yield Site(FOLDER, ["-e", "@rehearsal/plans/real.yml"])
+    finally:
+        nodes.down(FOLDER / "ssh")
+
+
+@pytest.fixture(scope="session")
+def trained(site):
+    """The whole site, to its end; its output."""
+    status, output = site.play("site.yml")
+    assert status == 0, output
+    return output

@@ -1,0 +1,42 @@
+"""The real Megatron-LM and AscendSpeed in the project's roles, launch script and hooks."""
+import re
+
+RUN = "/opt/ascend-cluster/runs/current"
+LINE = re.compile(r"iteration +(\d+)/ .*learning rate: (\S+) .*lm loss: (\S+) .*grad norm: (\S+)")
+
+
+def logged(site):
+    """Iteration, learning rate, lm loss and grad norm of each line, as printed, by the last node's log."""
+    return LINE.findall(site.run("node2", f"cat {RUN}/train.log").stdout)
+
+
+def test_the_loss_falls_and_the_checkpoint_is_there(site, trained):
+    assert "Trained 8 iterations on 2 nodes" in trained
+    losses = [float(loss) for _, _, loss, _ in logged(site)]
+    assert len(losses) == 8
+    assert losses[-1] < losses[0]
+    # TP2 PP2 EP2 on 2 x 4 ranks: pipeline stage 0 is node1, stage 1 node2.
+    for node, stage in (("node1", "000"), ("node2", "001")):
+        shards = site.run(node, "cd /opt/ascend-cluster/Megatron-LM/ckpt/Mixtral-8x7B/iter_0000008 && ls -d *").stdout.split()
+        assert shards == [f"mp_rank_{tensor:02d}_{stage}_{expert:03d}" for tensor in (0, 1) for expert in (0, 1)]
+
+
+def test_the_code_is_the_real_one_and_hooked(site, trained):
+    log = site.run("node1", f"cat {RUN}/train.log").stdout
+    assert "> hook deterministic:" in log
+    assert "using world size: 8, data-parallel size: 2" in log
+    assert site.run("node1", "cd /opt/ascend-cluster/Megatron-LM && sudo -u ascend git rev-parse HEAD").stdout.strip() == (
+        "9de386d08770d7296263a590171ace4ae45348ad")
+
+
+def test_the_index_cache_was_prepared(site, trained):
+    # Megatron says so when it builds one; with the prepared cache no rank does.
+    for node in site.nodes:
+        assert "Build and save the GPTDataset" not in site.run(node, f"cat {RUN}/train.log").stdout
+
+
+def test_the_same_seed_gives_the_same_digits(site, trained):
+    before = logged(site)
+    status, output = site.play("playbooks/pretrain.yml", pretrain_new_run=True)
+    assert status == 0, output
+    assert logged(site) == before
