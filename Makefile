@@ -5,7 +5,7 @@
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-upstream lint unit molecule clean
+.PHONY: rehearsal test test-upstream lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +24,7 @@ export MEGATRON_URL ASCENDSPEED_URL
 rehearsal: $(VENV)/.done .rehearsal/.packages
 	python -m rehearsal run --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
 
-test: lint unit molecule
+test: lint unit shim molecule
 
 lint: $(VENV)/.done .rehearsal/.packages
 	ruff check .
@@ -36,6 +36,10 @@ lint: $(VENV)/.done .rehearsal/.packages
 
 unit: $(VENV)/.done .rehearsal/.packages
 	pytest
+
+# The stand-ins of torch_npu and apex against plain torch, in an environment that has it.
+shim: .rehearsal/torch/.done
+	.rehearsal/torch/bin/python -m pytest tests/shim
 
 molecule: $(VENV)/.done .rehearsal/.packages
 	python -m rehearsal.artifacts
@@ -57,6 +61,13 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 .rehearsal/.packages: rehearsal/packages.sh rehearsal/nodes.py | $(VENV)/.done
 	mkdir -p .rehearsal
 	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck makeself g++ make
+	touch $@
+
+.rehearsal/torch/.done: rehearsal/constraints.txt requirements-dev.txt | $(VENV)/.done .rehearsal/.packages
+	python -m rehearsal.artifacts
+	$(PYTHON) -m venv .rehearsal/torch
+	.rehearsal/torch/bin/pip install --quiet --disable-pip-version-check --constraint rehearsal/constraints.txt \
+	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) numpy setuptools $$(grep -E '^(pytest|hypothesis)==' requirements-dev.txt)
 	touch $@
 
 clean:
