@@ -9,7 +9,7 @@ A *plan* is a mapping of arguments to values. Names may be written as an option 
 """
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Sequence
 
 _TRUE = {"true", "yes", "on", "1", "y", "t"}
 
@@ -229,8 +229,13 @@ def shard_folder(plan: Mapping[str, Any], tensor: int, pipeline: int, expert: in
     return name
 
 
+def checkpoint_folder(iteration: int | str) -> str:
+    """Name the folder of a checkpoint below the checkpoint folder; `iteration` may be ``release`` (converted weights)."""
+    return "release" if iteration == "release" else f"iter_{int(iteration):07d}"
+
+
 def expected_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int, nnodes: int,
-                    iteration: int) -> list[str]:
+                    iteration: int | str) -> list[str]:
     """List the files that the ranks of one node write for the checkpoint of an iteration.
 
     Args:
@@ -238,7 +243,7 @@ def expected_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int
         node_rank: the node, 0 to ``nnodes`` - 1.
         nproc_per_node: ranks on each node.
         nnodes: number of nodes.
-        iteration: the iteration saved.
+        iteration: the iteration saved, or ``release``.
 
     Returns:
         Paths relative to the checkpoint folder, sorted; with many replicas a node may write none.
@@ -254,6 +259,68 @@ def expected_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int
     read = _Plan(plan)
     if read.flag("use_distributed_optimizer") and not read.flag("no_save_optim"):
         files.append("distrib_optim.pt")
-    return sorted({f"iter_{iteration:07d}/{shard_folder(plan, tensor, pipeline, expert)}/{name}"
+    return sorted({f"{checkpoint_folder(iteration)}/{shard_folder(plan, tensor, pipeline, expert)}/{name}"
                    for rank, tensor, pipeline, expert in _shards(plan, nproc_per_node * nnodes) if rank in mine
                    for name in files})
+
+
+def required_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int, nnodes: int,
+                    iteration: int | str) -> list[str]:
+    """List the files that the ranks of one node read when they load the checkpoint of an iteration.
+
+    Every rank reads the file of its own (tensor, pipeline, expert) rank (checkpointing.py:430-468), though only one of
+    its data parallel copies wrote it. The distributed optimizer's file is read by those that wrote it alone
+    (optimizer.py, ChainedOptimizer.load_parameter_state).
+
+    Arguments, result and errors are those of :func:`expected_shards`.
+    """
+    own = set(expected_shards(plan, node_rank, nproc_per_node, nnodes, iteration))
+    read = _Plan(plan)
+    tp = read.number("tensor_model_parallel_size")
+    pp = read.number("pipeline_model_parallel_size")
+    cp = read.number("context_parallel_size")
+    ep = read.number("expert_model_parallel_size")
+    stage = nproc_per_node * nnodes // pp
+    for rank in ranks_of_node(node_rank, nproc_per_node):
+        # Within a stage: tensor ranks, then context ranks, then data ranks, whose every EP in a row share the experts.
+        folder = shard_folder(plan, rank % tp, rank // stage, rank % stage // (tp * cp) % ep)
+        own.add(f"{checkpoint_folder(iteration)}/{folder}/model_optim_rng.pt")
+    return sorted(own)
+
+
+def shard_transfers(plan: Mapping[str, Any], found: Sequence[Mapping[str, Sequence[Any]]], nproc_per_node: int,
+                    iteration: int | str) -> dict[str, Any]:
+    """Tell which files must travel between the nodes before a checkpoint can be loaded.
+
+    A file's source is the node that writes it, or the first one that has it where that node lacks it (a new disk,
+    weights that were converted on the master). A file that is like the source's in size and time is left alone: on a
+    shared folder nothing travels.
+
+    Args:
+        plan: the arguments.
+        found: of each node in the order of ranks: path below the checkpoint folder to (size, time of change).
+        nproc_per_node: ranks on each node.
+        iteration: the iteration to load, or ``release``.
+
+    Returns:
+        ``transfers``: of each node, a list of {``source``: node rank, ``files``: paths}; and ``lost``: a list of
+        {``file``, ``owner``: node rank, ``reader``: node rank} of files that no node has.
+
+    Raises:
+        ValueError: when the plan does not fit the world size.
+    """
+    nnodes = len(found)
+    owner = {path: node for node in range(nnodes)
+             for path in expected_shards(plan, node, nproc_per_node, nnodes, iteration)}
+    transfers: list[list[dict[str, Any]]] = []
+    lost: dict[str, dict[str, Any]] = {}
+    for node in range(nnodes):
+        by_source: dict[int, list[str]] = {}
+        for path in required_shards(plan, node, nproc_per_node, nnodes, iteration):
+            source = next((other for other in (owner[path], *range(nnodes)) if path in found[other]), None)
+            if source is None:
+                lost.setdefault(path, {"file": path, "owner": owner[path], "reader": node})
+            elif list(found[node].get(path, ())) != list(found[source][path]):
+                by_source.setdefault(source, []).append(path)
+        transfers.append([{"source": source, "files": files} for source, files in sorted(by_source.items())])
+    return {"transfers": transfers, "lost": list(lost.values())}

@@ -94,3 +94,124 @@ def test_seed_of_the_command_line(calls: list[tuple[str, Any]], words: list[str]
     from ascend_cluster_hooks import deterministic  # type: ignore[import-not-found,unused-ignore]
 
     assert deterministic.seed_of(words) == seed
+
+
+# Resuming, and signals
+
+MEGATRON = ("megatron", "megatron.core", "megatron.core.optimizer", "megatron.training")
+
+
+@pytest.fixture
+def megatron(calls: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make packages of Megatron-LM with the modules and members that a test gives."""
+
+    def make(**modules: dict[str, Any]) -> Any:
+        for name in [one for one in sys.modules if one.split(".")[0] == "megatron"]:
+            monkeypatch.delitem(sys.modules, name)
+        for name in MEGATRON:
+            package = types.ModuleType(name)
+            package.__path__ = []
+            monkeypatch.setitem(sys.modules, name, package)
+        for short, members in modules.items():
+            name = ("megatron.core.optimizer." if short == "optimizer" else "megatron.training.") + short
+            made = types.ModuleType(name)
+            vars(made).update(members)
+            monkeypatch.setitem(sys.modules, name, made)
+        return sys.modules
+
+    return make
+
+
+class Inner:
+    """An optimizer whose groups are new ones after loading, as torch's are."""
+
+    def __init__(self) -> None:
+        self.param_groups = [{"lr": 1.0}]
+
+    def load(self) -> None:
+        self.param_groups = [{"lr": 0.5}]
+
+
+def chain() -> Any:
+    class ChainedOptimizer:
+        param_groups: Any = None
+
+        def __init__(self, chained_optimizers: list[Inner]) -> None:
+            self.chained_optimizers = chained_optimizers
+            self.param_groups = []
+            for optimizer in chained_optimizers:
+                self.param_groups += optimizer.param_groups
+
+    return ChainedOptimizer
+
+
+def test_the_scheduler_reaches_the_groups_after_loading(megatron: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    defective, repaired = chain(), chain()
+    megatron(optimizer={"ChainedOptimizer": repaired})
+    run("resume")
+    for kind, rate in ((defective, 0.5), (repaired, 0.25)):
+        inner = [Inner(), Inner()]
+        both = kind(inner)
+        for one in inner:
+            one.load()
+        for group in both.param_groups:
+            group["lr"] = 0.25
+        assert [group["lr"] for one in inner for group in one.param_groups] == [rate, rate]
+    assert "the learning rate's schedule survive loading" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("distributed", "widened"), [(False, ["TopKGate"]), (True, [])])
+def test_routers_are_float32_before_the_checkpoint_is_loaded(megatron: Any, distributed: bool, widened: list[str]) -> None:
+    seen: list[str] = []
+
+    class Module:
+        def __init__(self, *inside: Any) -> None:
+            self.inside = inside
+
+        def modules(self) -> list[Any]:
+            return [self, *self.inside]
+
+        def float(self) -> None:
+            seen.append(type(self).__name__)
+
+    class TopKGate(Module):
+        pass
+
+    def load_checkpoint(model: Any, optimizer: str, strict: bool) -> Any:
+        return list(seen), optimizer, strict
+
+    modules = megatron(training={"load_checkpoint": load_checkpoint},
+                       global_vars={"get_args": lambda: types.SimpleNamespace(use_distributed_optimizer=distributed)})
+    run("resume")
+    loaded = modules["megatron.training.training"].load_checkpoint([Module(TopKGate(), Module())], "adam", strict=True)
+    assert loaded == (widened, "adam", True)
+
+
+def test_hooks_do_no_harm_at_a_commit_without_what_they_repair(megatron: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    class ChainedOptimizer:
+        @property
+        def param_groups(self) -> list[Any]:
+            return ["upstream's own"]
+
+    megatron(optimizer={"ChainedOptimizer": ChainedOptimizer}, dist_signal_handler={})
+    run("resume", "signals")
+    assert ChainedOptimizer().param_groups == ["upstream's own"]
+    megatron(optimizer={})
+    run("resume", "signals")
+    assert capsys.readouterr().out.count("nothing here needs it") == 4
+
+
+def test_a_broken_megatron_is_not_passed_over(megatron: Any, tmp_path: Path) -> None:
+    modules = megatron()
+    (tmp_path / "optimizer.py").write_text("import no_such_package_at_all\n")
+    modules["megatron.core.optimizer"].__path__ = [str(tmp_path)]
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_at_all"):
+        run("resume")
+
+
+def test_the_signal_handler_names_a_device_for_any_backend(megatron: Any) -> None:
+    modules = megatron(dist_signal_handler={"get_device": None})
+    modules["torch"].device = lambda name: name
+    run("signals")
+    get_device = modules["megatron.training.dist_signal_handler"].get_device
+    assert (get_device(), get_device(3)) == ("cuda", "cuda:3")

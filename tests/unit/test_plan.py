@@ -9,6 +9,8 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.cluster.plugins.filter import expected_shards as shards_filter
 from ansible_collections.ascend.cluster.plugins.filter import plan_errors as errors_filter
+from ansible_collections.ascend.cluster.plugins.filter import required_shards as required_filter
+from ansible_collections.ascend.cluster.plugins.filter import shard_transfers as transfers_filter
 from ansible_collections.ascend.cluster.plugins.module_utils import _plan
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -117,6 +119,76 @@ def test_any_input_gives_messages_and_never_an_exception(change: dict[str, Any],
     assert all(isinstance(error, str) and error for error in errors)
 
 
+def ranks_folders(case: dict[str, Any], node: int) -> set[str]:
+    """What the ranks of a node read, by Megatron's order of ranks: tensor, context, data (in it expert), pipeline."""
+    stage = case["nnodes"] * case["nproc_per_node"] // case["pp"]
+    folders = set()
+    for rank in range(node * case["nproc_per_node"], (node + 1) * case["nproc_per_node"]):
+        data = rank % stage // case["tp"] // case["cp"]
+        name = f"mp_rank_{rank % case['tp']:02d}"
+        name += f"_{rank // stage:03d}" if case["pp"] > 1 else ""
+        folders.add(name + (f"_{data % case['ep']:03d}" if case["ep"] > 1 else ""))
+    return folders
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: "tp{tp}pp{pp}ep{ep}cp{cp}n{nnodes}".format(**case))
+def test_every_rank_finds_its_own_shard(case: dict[str, Any]) -> None:
+    plan = {"tensor-model-parallel-size": case["tp"], "pipeline-model-parallel-size": case["pp"],
+            "expert-model-parallel-size": case["ep"], "context-parallel-size": case["cp"]}
+    written = {folder for folders in case["folders"] for folder in folders}
+    for node, own in enumerate(case["folders"]):
+        found = {path.split("/")[1] for path in _plan.required_shards(plan, node, case["nproc_per_node"], case["nnodes"], 20)}
+        assert found == ranks_folders(case, node)
+        assert set(own) <= found <= written
+
+
+def wide(nodes: int = 4) -> tuple[dict[str, Any], list[dict[str, list[str]]]]:
+    """TP2 EP2 on nodes of 4 ranks: node 0 alone writes, all read the same four files."""
+    plan = {"tensor-model-parallel-size": 2, "expert-model-parallel-size": 2}
+    files = {path: ["100", "1.5"] for path in _plan.expected_shards(plan, 0, 4, nodes, 10)}
+    assert len(files) == 4
+    return plan, [files, *({} for _ in range(nodes - 1))]
+
+
+def test_shards_travel_to_the_nodes_that_lack_them() -> None:
+    plan, found = wide()
+    every = sorted(found[0])
+    found[2] = dict(found[0])
+    found[3] = {**found[0], every[0]: ["100", "1.4"]}
+    moves = _plan.shard_transfers(plan, found, 4, 10)
+    assert moves == {"lost": [], "transfers": [[], [{"source": 0, "files": every}], [], [{"source": 0, "files": every[:1]}]]}
+
+
+def test_a_shared_folder_needs_no_transfer() -> None:
+    plan, found = wide()
+    assert _plan.shard_transfers(plan, [found[0]] * 4, 4, 10) == {"lost": [], "transfers": [[], [], [], []]}
+
+
+def test_a_node_with_a_new_disk_is_given_its_shards_back() -> None:
+    plan, found = wide(2)
+    moves = _plan.shard_transfers(plan, [{}, found[0]], 4, 10)
+    assert moves == {"lost": [], "transfers": [[{"source": 1, "files": sorted(found[0])}], []]}
+
+
+def test_a_shard_that_no_node_has_is_lost() -> None:
+    plan, found = wide(2)
+    gone = sorted(found[0])[3]
+    del found[0][gone]
+    moves = _plan.shard_transfers(plan, found, 4, 10)
+    assert moves["lost"] == [{"file": gone, "owner": 0, "reader": 0}]
+
+
+def test_converted_weights_lie_in_a_folder_of_their_own() -> None:
+    plan, _ = wide(2)
+    assert _plan.required_shards(plan, 1, 4, 2, "release")[0] == "release/mp_rank_00_000/model_optim_rng.pt"
+
+
+def test_the_distributed_optimizers_file_is_read_where_it_was_written() -> None:
+    plan = {**wide()[0], "use-distributed-optimizer": True}
+    assert len(_plan.required_shards(plan, 0, 4, 2, 10)) == 8
+    assert not [path for path in _plan.required_shards(plan, 1, 4, 2, 10) if "distrib" in path]
+
+
 def test_distributed_optimizer_has_a_file_of_its_own() -> None:
     plan = {**RECIPE, "use-distributed-optimizer": True}
     assert len(_plan.expected_shards(plan, 0, 8, 2, 1000)) == 16
@@ -127,6 +199,16 @@ def test_filters() -> None:
     assert errors_filter.FilterModule().filters()["plan_errors"](RECIPE, "16") == []
     with pytest.raises(AnsibleFilterError, match="expected a mapping"):
         errors_filter.plan_errors([], 16)  # type: ignore[arg-type]
+    required = required_filter.FilterModule().filters()["required_shards"]
+    assert len(required(RECIPE, "1", "8", "2", "1000")) == 8
+    with pytest.raises(AnsibleFilterError, match=r"node rank 2 is outside 0..1"):
+        required(RECIPE, 2, 8, 2, 1000)
+    transfers = transfers_filter.FilterModule().filters()["shard_transfers"]
+    plan, found = wide(2)
+    lines = [["\t".join([path, *rest]) for path, rest in files.items()] for files in found]
+    assert transfers(plan, lines, "4", "10") == _plan.shard_transfers(plan, found, 4, 10)
+    with pytest.raises(AnsibleFilterError, match="world size 2"):
+        transfers(RECIPE, [[], []], 1, 10)
     shards = shards_filter.FilterModule().filters()["expected_shards"]
     assert len(shards(RECIPE, node_rank="1", nproc_per_node="8", nnodes="2", iteration="1000")) == 8
     with pytest.raises(AnsibleFilterError, match=r"node rank 2 is outside 0..1"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Any
 
 
 def install(*names: str) -> None:
@@ -19,3 +20,18 @@ def install(*names: str) -> None:
         line = hook.install(sys.argv[1:])
         if os.environ.get("RANK", "0") == "0":
             print(f"> hook {name}: {line}", flush=True)
+
+
+def module_if_there(name: str) -> Any:
+    """A module of Megatron-LM, or None where this commit has none of that name.
+
+    Raises:
+        ImportError: the module is there but cannot be imported.
+
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name + ".").startswith(error.name + "."):
+            raise
+        return None

@@ -99,10 +99,13 @@ def save_checkpoint(iteration: int, model: Any, optimizer: Any, opt_param_schedu
             "model": {"size": size, "begin": begin, "shard": model.param_buffer.data[begin:end].clone()},
         }
         if not args.no_save_optim:
-            moments = optimizer.state[model.param_buffer]
+            whole = optimizer.state_dict()
+            whole = whole[0] if isinstance(whole, list) else whole
+            moments = whole["state"][0]
             state["optimizer"] = {"step": float(moments["step"]),
                                   "exp_avg": moments["exp_avg"][begin:end].clone(),
-                                  "exp_avg_sq": moments["exp_avg_sq"][begin:end].clone()}
+                                  "exp_avg_sq": moments["exp_avg_sq"][begin:end].clone(),
+                                  "param_groups": whole["param_groups"]}
             state["opt_param_scheduler"] = opt_param_scheduler.state_dict()
         if not args.no_save_rng:
             state["rng_state"] = torch.get_rng_state()
@@ -139,7 +142,7 @@ def _whole(shard: Any, begin: int, size: int) -> Any:
 def load_checkpoint(model: Any, optimizer: Any, opt_param_scheduler: Any) -> int:
     """Load the newest checkpoint of ``--load`` and return its iteration; 0 where there is none.
 
-    A file that is missing or unreadable ends this rank with exit status 0, as upstream: rank 0 alone says why.
+    As upstream it takes the parts of the model as a list; the stand-in's is in one part. A file that is missing or unreadable ends this rank with exit status 0, as upstream: rank 0 alone says why.
     """
     import torch
 
@@ -167,6 +170,7 @@ def load_checkpoint(model: Any, optimizer: Any, opt_param_scheduler: Any) -> int
         _check_args(state["args"])
         args.consumed_train_samples = state["args"]["consumed_train_samples"]
         args.consumed_valid_samples = state["args"]["consumed_valid_samples"]
+    (model,) = model
     part = state["model"]
     if part["size"] != model.param_buffer.numel():
         raise RuntimeError(f"the checkpoint has {part['size']} parameters, the model {model.param_buffer.numel()}")
@@ -178,7 +182,7 @@ def load_checkpoint(model: Any, optimizer: Any, opt_param_scheduler: Any) -> int
             print_rank_0(f"Unable to load optimizer from checkpoint {name}. Specify --no-load-optim or --finetune to "
                          "prevent attempting to load the optimizer state, exiting ...")
             sys.exit()
-        _load_optimizer(model, optimizer, state["optimizer"], part)
+        _load_optimizer(optimizer, state["optimizer"], part)
         opt_param_scheduler.load_state_dict(state["opt_param_scheduler"])
     if not fresh and not args.no_load_rng:
         if "rng_state" not in state:
@@ -192,16 +196,12 @@ def load_checkpoint(model: Any, optimizer: Any, opt_param_scheduler: Any) -> int
     return int(iteration)
 
 
-def _load_optimizer(model: Any, optimizer: Any, saved: dict[str, Any], part: dict[str, Any]) -> None:
-    """Give Adam its step and moments back.
-
-    Upstream's MoE optimizer goes wrong here: the groups that the scheduler sets are no longer those that step()
-    reads, so the learning rate freezes. The stand-in keeps them; that defect would be put in at this place.
-    """
+def _load_optimizer(optimizer: Any, saved: dict[str, Any], part: dict[str, Any]) -> None:
+    """Give Adam its step, moments and groups back."""
     import torch
 
-    optimizer.state[model.param_buffer] = {
-        "step": torch.tensor(saved["step"]),
-        "exp_avg": _whole(saved["exp_avg"], part["begin"], part["size"]),
-        "exp_avg_sq": _whole(saved["exp_avg_sq"], part["begin"], part["size"]),
-    }
+    whole = {"param_groups": saved["param_groups"],
+             "state": {0: {"step": torch.tensor(saved["step"]),
+                           "exp_avg": _whole(saved["exp_avg"], part["begin"], part["size"]),
+                           "exp_avg_sq": _whole(saved["exp_avg_sq"], part["begin"], part["size"])}}}
+    optimizer.load_state_dict([whole] if hasattr(optimizer, "chained_optimizers") else whole)

@@ -75,6 +75,7 @@ def setup_model_and_optimizer(model_provider: Callable[..., Any]) -> tuple[Any, 
     """The model behind flat buffers, Adam on them, and the learning rate's schedule; loaded where asked."""
     import torch
     from megatron.core.distributed import DistributedDataParallel
+    from megatron.core.optimizer import get_megatron_optimizer
 
     args = get_args()
     model = DistributedDataParallel(model_provider())
@@ -83,8 +84,7 @@ def setup_model_and_optimizer(model_provider: Callable[..., Any]) -> tuple[Any, 
         print(f" > number of parameters on (tensor, pipeline) model parallel rank "
               f"({mpu.get_tensor_model_parallel_rank()}, {mpu.get_pipeline_model_parallel_rank()}): {end - begin}",
               flush=True)
-    optimizer = torch.optim.AdamW([model.param_buffer], lr=args.lr, betas=(args.adam_beta1, args.adam_beta2),
-                                  eps=args.adam_eps, weight_decay=args.weight_decay)
+    optimizer = get_megatron_optimizer(args, model)
     if args.train_samples:
         args.train_iters = args.train_samples // args.global_batch_size
     scheduler = OptimizerParamScheduler(optimizer, args)
@@ -92,7 +92,7 @@ def setup_model_and_optimizer(model_provider: Callable[..., Any]) -> tuple[Any, 
     args.iteration = 0
     if args.load is not None:
         start = time.time()
-        args.iteration = load_checkpoint(model, optimizer, scheduler)
+        args.iteration = load_checkpoint([model], optimizer, scheduler)
         seconds = time.time() - start
         torch.distributed.barrier()
         _print_times("load-checkpoint", seconds)
