@@ -142,7 +142,8 @@ def _whole(shard: Any, begin: int, size: int) -> Any:
 def load_checkpoint(model: Any, optimizer: Any, opt_param_scheduler: Any) -> int:
     """Load the newest checkpoint of ``--load`` and return its iteration; 0 where there is none.
 
-    As upstream it takes the parts of the model as a list; the stand-in's is in one part. A file that is missing or unreadable ends this rank with exit status 0, as upstream: rank 0 alone says why.
+    As upstream it takes the parts of the model as a list; the stand-in's is in one part.
+    A file that is missing or unreadable ends this rank with exit status 0, as upstream: rank 0 alone says why.
     """
     import torch
 
