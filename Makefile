@@ -32,7 +32,7 @@ lint: $(VENV)/.done .rehearsal/.packages
 	yamllint --strict .
 	ansible-lint --offline --profile production
 	ansible-playbook site.yml -i inventory/ascend --syntax-check
-	shellcheck $$(git ls-files '*.sh')
+	shellcheck $$(git grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh' -- ':!*.j2')
 
 unit: $(VENV)/.done .rehearsal/.packages
 	pytest
