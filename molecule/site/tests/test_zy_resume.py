@@ -28,7 +28,7 @@ def variables(name, **more):
 
 def train(site, name, **more):
     """Run the training; returns of each iteration logged the words of loss, grad norm and learning rate."""
-    status, output = site.play("playbooks/pretrain.yml", **variables(name, **more))
+    status, output = site.play("playbooks/pretrain.yml", **variables(name, pretrain_new_run=True, **more))
     assert status == 0, output
     return curve(site)
 
@@ -120,7 +120,7 @@ def test_nodes_are_given_the_shards_that_others_wrote(site):
     shard = "iter_0000010/mp_rank_00_001/model_optim_rng.pt"
     size = site.run("node1", f"stat -c %s {FOLDER}/wide/{shard}").stdout.strip()
     site.run("node2", f"cd {FOLDER}/wide && mkdir -p {shard.rsplit('/', 1)[0]} && truncate -s {size} {shard} && chown -R ascend: .")
-    status, output = site.play("playbooks/pretrain.yml", **variables("wide", pretrain_resume=True, **WIDE))
+    status, output = site.play("playbooks/pretrain.yml", **variables("wide", pretrain_resume=True, pretrain_new_run=True, **WIDE))
     assert status == 0, output
     assert "2 of its files are brought from one node to another" in output
     assert curve(site) == last(whole, 11)
