@@ -37,9 +37,9 @@ lint: $(VENV)/.done .rehearsal/.packages
 unit: $(VENV)/.done .rehearsal/.packages
 	pytest
 
-# The stand-ins of torch_npu and apex against plain torch, in an environment that has it.
+# What needs torch: the stand-ins of torch_npu and apex against plain torch, and the trainer's.
 shim: .rehearsal/torch/.done
-	.rehearsal/torch/bin/python -m pytest tests/shim
+	.rehearsal/torch/bin/python -m pytest tests/shim tests/standin
 
 molecule: $(VENV)/.done .rehearsal/.packages
 	python -m rehearsal.artifacts

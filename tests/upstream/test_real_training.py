@@ -40,3 +40,34 @@ def test_the_same_seed_gives_the_same_digits(site, trained):
     status, output = site.play("playbooks/pretrain.yml", pretrain_new_run=True)
     assert status == 0, output
     assert logged(site) == before
+
+
+def test_killed_and_resumed_on_separate_disks_it_prints_the_same_digits(site, trained):
+    whole = logged(site)
+    case = {"cluster_checkpoint_dir": "/opt/ascend-cluster/Megatron-LM/ckpt/killed", "plan_save_interval": 4}
+    with site.start("playbooks/pretrain.yml", **case) as follower:
+        for line in follower.stdout:
+            if "iteration     5/8" in line:
+                assert site.play("playbooks/stop.yml")[0] == 0
+                break
+        follower.stdout.read()
+    assert follower.returncode != 0
+    status, output = site.play("playbooks/pretrain.yml", pretrain_resume=True, **case)
+    assert status == 0, output
+    assert logged(site) == whole[4:]
+
+
+def test_with_more_replicas_than_expert_ranks_the_shards_are_brought(site, trained):
+    # TP2 PP1 EP2 on 2 x 4 ranks: DP 4 > EP 2, and node2 owns no shard of its own.
+    folder = "/opt/ascend-cluster/Megatron-LM/ckpt/wide"
+    case = {"cluster_checkpoint_dir": folder, "plan_pipeline_model_parallel_size": 1, "plan_save_interval": 4}
+    status, output = site.play("playbooks/pretrain.yml", **case)
+    assert status == 0, output
+    whole = logged(site)
+    assert len(whole) == 8
+    assert site.run("node2", f"find {folder} -name '*.pt'").stdout == ""
+    site.run("node1", f"echo 4 >{folder}/latest_checkpointed_iteration.txt")
+    status, output = site.play("playbooks/pretrain.yml", pretrain_resume=True, **case)
+    assert status == 0, output
+    assert len(site.run("node2", f"find {folder}/iter_0000004 -name '*.pt'").stdout.split()) == 4
+    assert logged(site) == whole[4:]
