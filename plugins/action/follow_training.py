@@ -1,12 +1,14 @@
 """Follow the training on a node to its end; see the module of the same name for documentation."""
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.ascend.cluster.plugins.module_utils import _training_log
@@ -46,35 +48,47 @@ class ActionModule(ActionBase):
                 outcome = self._stop(first_failure.read_text(encoding="utf-8"))
                 break
             try:
-                state = self._state(log_offset=offset, wait_seconds=wanted["poll_seconds"])
+                # Only the last node logs iterations; the others' logs are read when they fail.
+                state = self._state(log_offset=offset if wanted["show_progress"] else -1, wait_seconds=wanted["poll_seconds"])
                 reached = time.monotonic()
-            except AnsibleConnectionFailure as error:
+            except AnsibleError as error:
                 if time.monotonic() - reached > wanted["unreachable_timeout"]:
                     outcome = {"outcome": "unreachable",
-                               "reason": f"not reached for {wanted['unreachable_timeout']} s "
+                               "reason": f"no answer for {wanted['unreachable_timeout']} s "
                                          f"(pretrain_unreachable_timeout): {error}"}
                     break
                 display.warning(f"{host} does not answer, asking again: {error}")
                 time.sleep(wanted["poll_seconds"])
                 continue
+            if state["current_run"] != wanted["run_id"]:
+                # Somebody launched another run here: that one is not this follower's to stop.
+                outcome = {"outcome": "failed", "reason": f"replaced by run {state['current_run']}", "log": state["log"]}
+                break
+            ended = None if state["active"] else self._ended(state)
+            if ended and ended["outcome"] == "failed":
+                self._announce(first_failure, host, ended["reason"])
             offset = state["log_offset"]
             for item in _training_log.iterations(state["log_text"]):
                 seen.append(asdict(item))
                 if wanted["show_progress"]:
                     self._show(host, item)
-            if not state["active"] and not state["log_text"]:
-                outcome = self._ended(state)
+            if ended and not state["log_text"]:
+                outcome = ended
                 break
         if outcome["outcome"] in ("failed", "unreachable"):
-            try:  # whoever comes first is the one that the others name
-                with first_failure.open("x", encoding="utf-8") as note:
-                    note.write(f"{host}: {outcome['reason']}")
-            except FileExistsError:
-                pass
+            self._announce(first_failure, host, outcome["reason"])
         if outcome["outcome"] != "succeeded":
             outcome.update(self._tail())
         result.update({"changed": True, "iterations": seen, "log_tail": "", "ended_at": 0.0, **outcome})
         return result
+
+    @staticmethod
+    def _announce(first_failure: Path, host: str, reason: str) -> None:
+        """Leave the note that makes the others stop; whoever comes first is the one they name. It appears whole."""
+        draft = first_failure.with_name(f"{host}.note")
+        draft.write_text(f"{host}: {reason}", encoding="utf-8")
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, first_failure)
 
     def _state(self, **options: Any) -> dict[str, Any]:
         wanted = self._wanted
@@ -108,13 +122,15 @@ class ActionModule(ActionBase):
         wanted = self._wanted
         try:
             before = self._state()
+            if before["current_run"] != wanted["run_id"]:
+                return {"outcome": "failed", "reason": f"replaced by run {before['current_run']}", "log": before["log"]}
             if not before["active"]:
                 return self._ended(before)
             self._execute_module(module_name="ansible.builtin.command", task_vars=self._vars,
                                  module_args={"argv": ["timeout", str(wanted["stop_timeout"] + 60),
                                                        "systemctl", "stop", wanted["unit"]]})
             state = self._state()
-        except AnsibleConnectionFailure as error:
+        except AnsibleError as error:
             return {"outcome": "unreachable", "reason": f"could not be stopped after the failure of {note}: {error}"}
         if state["active"]:
             return {"outcome": "failed", "reason": f"{wanted['unit']} is still {state['active_state']} after a stop",
@@ -125,7 +141,7 @@ class ActionModule(ActionBase):
     def _tail(self) -> dict[str, Any]:
         try:
             state = self._state(tail_lines=TAIL_LINES)
-        except AnsibleConnectionFailure:
+        except AnsibleError:
             return {}
         return {"log": state["log"], "log_tail": state["log_tail"]}
 

@@ -115,7 +115,9 @@ def _system(values: Mapping[str, list[str]], settings: Mapping[str, Any]) -> Ite
                       "The training runs as a systemd unit; use a node, or a container, that boots systemd.")
 
 
-def _space(values: Mapping[str, list[str]], settings: Mapping[str, Any]) -> Iterable[Finding]:
+def _space(values: Mapping[str, list[str]], settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:
+    # What a disk holds once there were launches is mostly checkpoints: that is no reason to refuse to follow or resume.
+    used = job or "workspace_used" in values
     wanted = [("workspace", float(settings["min_free_gib"]), "cluster_workspace", "preflight_min_free_gib")]
     if "cann_installed" not in values:
         wanted.append(("cann", float(settings["min_cann_free_gib"]), "cann_toolkit_install_path",
@@ -127,7 +129,7 @@ def _space(values: Mapping[str, list[str]], settings: Mapping[str, Any]) -> Iter
         if not free.isdigit():
             yield finding(f"The free space for {path} is unknown", f"df said nothing about {parent} in 30 s",
                           f"at least {least:g} GiB", f"Run `df -P {parent}` on the node; a dead mount hangs there.")
-        elif int(free) / _GIB < least:
+        elif int(free) / _GIB < least and not (used and name == "workspace"):
             yield finding(f"Too little free space for {path}", f"{int(free) / _GIB:.1f} GiB at {parent}",
                           f"at least {least:g} GiB ({setting})", f"Free some, or point {place} at a larger disk.")
     kind = "".join(values.get("cann_filesystem", []))
@@ -230,7 +232,7 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
     state = "".join(values.get("unit_state", [])) or "unknown"
     job = state in RUNNING
     smi = _npu_smi.parse("\n".join(values.get("npu_smi_line", [])))
-    findings = [*_python(values, settings), *_system(values, settings), *_space(values, settings),
+    findings = [*_python(values, settings), *_system(values, settings), *_space(values, settings, job),
                 *_hardware(values, settings, smi, job), *_network(values, settings, job)]
     driver = [line.partition("=")[2].strip() for line in values.get("driver_info", []) if line.startswith("Version=")]
     date = "".join(values.get("date", []))

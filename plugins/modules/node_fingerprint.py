@@ -15,7 +15,7 @@ options:
     type: dict
     default: {}
   files:
-    description: Names and paths of files.
+    description: Names and paths of files, or of folders, whose Python files then count together.
     type: dict
     default: {}
   manifests:
@@ -58,12 +58,18 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def of_file(path: str) -> str:
-    """Shortened sha256 of a file, "absent" when there is none."""
+    """Shortened sha256 of a file, or of the Python files below a folder; "absent" when there are none."""
+    paths = [path]
+    if os.path.isdir(path):
+        paths = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(".py"))
+    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()[:16]
+        for one in paths:
+            with open(one, "rb") as file:
+                digest.update(file.read())
     except OSError:
         return "absent"
+    return digest.hexdigest()[:16] if paths else "absent"
 
 
 def of_manifest(path: str) -> str:

@@ -120,6 +120,14 @@ def exit_time(stamp: str) -> float:
         return 0.0
 
 
+def current_run(run_dir: str) -> str:
+    """The run that the link `current` names, "" when there is none."""
+    try:
+        return os.path.basename(os.readlink(os.path.join(run_dir, "current")))
+    except OSError:
+        return ""
+
+
 def read_result(path: str) -> dict[str, str]:
     """The key=value lines of a result file, {} when there is none."""
     try:
@@ -155,6 +163,14 @@ def read_tail(path: str, lines: int) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
+def tail(module: AnsibleModule, unit: str, log: str, run: str, lines: int) -> str:
+    """The last lines of the log; those of the journal where the script ended without telling a result."""
+    if os.path.exists(os.path.join(run, "result")):
+        return read_tail(log, lines)
+    rc, out, _ = module.run_command(["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager"])
+    return out.rstrip("\n") if rc == 0 else read_tail(log, lines)
+
+
 def main() -> None:
     """Entry."""
     module = AnsibleModule(
@@ -173,15 +189,14 @@ def main() -> None:
     while True:
         state = unit_state(module, wanted["unit"])
         active = state.get("ActiveState", "inactive") in ACTIVE
-        if not active or time.monotonic() >= deadline:
+        current = current_run(wanted["run_dir"])
+        path = os.path.join(wanted["run_dir"], wanted["run_id"] or current or "none")
+        log = os.path.join(path, "train.log")
+        # A follower that lags behind gets its next part at once.
+        behind = wanted["log_offset"] >= 0 and os.path.exists(log) and os.path.getsize(log) - wanted["log_offset"] >= CHUNK
+        if not active or behind or time.monotonic() >= deadline:
             break
         time.sleep(0.5)
-    try:
-        current = os.path.basename(os.readlink(os.path.join(wanted["run_dir"], "current")))
-    except OSError:
-        current = ""
-    path = os.path.join(wanted["run_dir"], wanted["run_id"] or current or "none")
-    log = os.path.join(path, "train.log")
     text, offset = read_from(log, wanted["log_offset"]) if wanted["log_offset"] >= 0 else ("", -1)
     status = state.get("ExecMainStatus", "0")
     module.exit_json(
@@ -194,7 +209,7 @@ def main() -> None:
         log=log,
         log_text=text,
         log_offset=offset,
-        log_tail=read_tail(log, wanted["tail_lines"]) if wanted["tail_lines"] > 0 else "",
+        log_tail=tail(module, wanted["unit"], log, path, wanted["tail_lines"]) if wanted["tail_lines"] > 0 else "",
         ended_at=exit_time(state.get("ExecMainExitTimestamp", "")),
     )
 

@@ -153,3 +153,23 @@ def test_a_stop_reaches_torchrun_and_is_told_apart(rendered):
     assert "another training holds" in second.stderr
     assert "status=stopped" in (rendered / "node1/runs/abc/result").read_text()
     assert "last words" in log.read_text()
+
+
+def test_a_slow_log_is_waited_for(rendered):
+    slow = rendered / "node2/bin/tee"
+    slow.write_text(f'#!/usr/bin/env bash\nsleep 1\nexec {shutil.which("tee")} "$@"\n')
+    slow.chmod(0o755)
+    try:
+        done, result = run(rendered, "node2", f"{lines(20)}\n{save(20, 'mp_rank_00_001')}")
+    finally:
+        slow.unlink()
+    assert (done.returncode, result["status"]) == (0, "succeeded"), result
+
+
+def test_a_fresh_run_puts_the_older_runs_tracker_aside(rendered):
+    folder = rendered / "node1/Megatron-LM/ckpt/Mixtral-8x7B"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "latest_checkpointed_iteration.txt").write_text("1000")
+    run(rendered, "node1", "exit 1")
+    assert not (folder / "latest_checkpointed_iteration.txt").exists()
+    assert (folder / ".latest_before_abc").read_text() == "1000"

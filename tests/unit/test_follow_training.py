@@ -1,0 +1,116 @@
+"""The follower of one node, with a node that the test plays."""
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.ascend.cluster.plugins.action import follow_training
+from ansible_collections.ascend.cluster.plugins.modules import training_state
+
+LINE = ("iteration        {}/       9 | elapsed time per iteration (ms): 10.0 | lm loss: 6.0E+00 | grad norm: 1.0 |\n")
+
+
+def state(active=True, run="abc", text="", result=None, status=0):
+    return {"active": active, "active_state": "active" if active else "inactive", "current_run": run, "log": "/x/train.log", "log_text": text,
+            "log_offset": 0, "log_tail": "tail", "result": result or {}, "exec_main_status": status, "ended_at": 1.0}
+
+
+@pytest.fixture
+def follow(tmp_path, monkeypatch):
+    """Follow a node that answers with these states, the last one for ever; returns the outcome and what was asked of the node."""
+    asked = []
+
+    def run(states, show_progress=True, unreachable_timeout=300):
+        answers = list(states)
+        wanted = {"unit": "u", "run_dir": "/x", "run_id": "abc", "meeting": str(tmp_path), "show_progress": show_progress, "poll_seconds": 0,
+                  "unreachable_timeout": unreachable_timeout, "stop_timeout": 1}
+
+        def execute(module_name, module_args, task_vars):
+            asked.append(module_args.get("argv", module_name))
+            if module_name != "ascend.cluster.training_state":
+                return {}
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        action = follow_training.ActionModule.__new__(follow_training.ActionModule)
+        monkeypatch.setattr(follow_training.ActionBase, "run", lambda self, tmp, task_vars: {})
+        action.validate_argument_spec = lambda spec: (None, wanted)
+        action._execute_module = execute
+        return action.run(None, {"inventory_hostname": "n1"}), asked
+
+    run.note = tmp_path / "first_failure"
+    return run
+
+
+GOOD = {"status": "succeeded"}
+
+
+def test_it_ends_with_the_last_lines_read(follow):
+    outcome, _ = follow([state(text=LINE.format(1)), state(False, text=LINE.format(2), result=GOOD), state(False, result=GOOD)])
+    assert outcome["outcome"] == "succeeded"
+    assert [item["iteration"] for item in outcome["iterations"]] == [1, 2]
+    assert not follow.note.exists()
+
+
+@pytest.mark.parametrize(("result", "status", "reason"), [
+    ({"status": "failed", "reason": "torchrun exited 7"}, 1, "torchrun exited 7"),
+    ({}, 0, "without telling a result"),  # a reboot
+    ({"status": "succeeded"}, 137, "ended with status 137"),
+    ({"status": "stopped", "reason": "stopped by SIGTERM"}, 1, "from outside"),
+])
+def test_a_failure_is_announced_to_the_others(follow, result, status, reason):
+    outcome, _ = follow([state(), state(False, result=result, status=status)])
+    assert outcome["outcome"] == "failed"
+    assert reason in outcome["reason"]
+    assert outcome["log_tail"] == "tail"
+    assert follow.note.read_text().startswith("n1: ")
+
+
+def test_the_first_note_stays(follow):
+    follow_training.ActionModule._announce(follow.note, "n0", "first")
+    follow_training.ActionModule._announce(follow.note, "n1", "second")
+    assert follow.note.read_text() == "n0: first"
+
+
+def test_a_failure_elsewhere_stops_this_node(follow):
+    follow.note.write_text("n0: boom")
+    outcome, asked = follow([state(), state(False)])
+    assert outcome["outcome"] == "stopped"
+    assert "n0: boom" in outcome["reason"]
+    assert ["timeout", "61", "systemctl", "stop", "u"] in asked
+
+
+def test_a_node_that_is_lost_for_a_moment_is_asked_again(follow):
+    outcome, _ = follow([AnsibleConnectionFailure("gone"), state(), state(False, result=GOOD)])
+    assert outcome["outcome"] == "succeeded"
+
+
+def test_a_node_that_stays_lost_counts_as_failed(follow):
+    outcome, _ = follow([AnsibleConnectionFailure("gone")], unreachable_timeout=0)
+    assert outcome["outcome"] == "unreachable"
+    assert "pretrain_unreachable_timeout" in outcome["reason"]
+    assert follow.note.exists()
+
+
+def test_another_run_on_the_node_is_not_stopped(follow):
+    outcome, asked = follow([state(run="other")])
+    assert outcome["reason"] == "replaced by run other"
+    follow.note.write_text("n0: boom")
+    outcome, asked = follow([state(run="other")])
+    assert outcome["outcome"] == "failed"
+    assert not any("stop" in str(words) for words in asked)
+
+
+def test_whole_lines_are_read_and_a_shorter_file_starts_anew(tmp_path):
+    log = tmp_path / "train.log"
+    log.write_bytes(b"one\ntwo\nhal")
+    assert training_state.read_from(str(log), 0) == ("one\ntwo\n", 8)
+    assert training_state.read_from(str(log), 8) == ("", 8)
+    log.write_bytes(b"new\n")
+    assert training_state.read_from(str(log), 8) == ("new\n", 4)
+    assert training_state.read_from(str(tmp_path / "none"), 5) == ("", 5)
+    assert training_state.read_tail(str(log), 5) == "new"
+
+
+def test_systemds_time_stamp():
+    assert training_state.exit_time("Thu 1970-01-01 00:01:00 UTC") == 60.0
+    assert training_state.exit_time("") == 0.0
