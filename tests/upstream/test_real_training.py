@@ -44,17 +44,21 @@ def test_the_same_seed_gives_the_same_digits(site, trained):
 
 def test_killed_and_resumed_on_separate_disks_it_prints_the_same_digits(site, trained):
     whole = logged(site)
-    case = {"cluster_checkpoint_dir": "/opt/ascend-cluster/Megatron-LM/ckpt/killed", "plan_save_interval": 4}
+    case = {"cluster_checkpoint_dir": "/opt/ascend-cluster/Megatron-LM/ckpt/killed", "plan_save_interval": 2}
     with site.start("playbooks/pretrain.yml", **case) as follower:
         for line in follower.stdout:
-            if "iteration     5/8" in line:
-                assert site.play("playbooks/stop.yml")[0] == 0
+            if "iteration     3/8" in line:
+                for node in site.nodes:
+                    site.run(node, "systemctl kill --signal=KILL ascend-pretrain.service")
                 break
-        follower.stdout.read()
+        rest = follower.stdout.read()
     assert follower.returncode != 0
+    assert "(killed?)" in " ".join(rest.split())
     status, output = site.play("playbooks/pretrain.yml", pretrain_resume=True, **case)
     assert status == 0, output
-    assert logged(site) == whole[4:]
+    resumed = logged(site)
+    assert 2 <= len(resumed) <= 6
+    assert resumed == whole[-len(resumed):]
 
 
 def test_with_more_replicas_than_expert_ranks_the_shards_are_brought(site, trained):
