@@ -72,4 +72,4 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 
 clean:
 	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.nodes clean
-	rm -rf .rehearsal $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .rehearsal $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis

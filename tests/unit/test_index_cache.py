@@ -177,6 +177,28 @@ def test_up_to_date_without_megatron(site: Site, capsys: pytest.CaptureFixture[s
     assert (done.returncode, done.stdout.endswith("is up to date\n")) == (0, True)
 
 
+def test_check_looks_and_changes_nothing(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    def check(**more: str) -> tuple[int, str]:
+        done = subprocess.run([sys.executable, str(PROGRAM), "--check", *site.argv(**more)], cwd=site.folder / "mg",
+                              capture_output=True, text=True, check=False)
+        assert len((done.stdout + done.stderr).splitlines()) == 1
+        return done.returncode, done.stdout + done.stderr
+
+    assert "is not there" in check()[1]
+    assert not site.cache.exists()
+    site.run(capsys)
+    before = site.files()
+    assert check(lr="2e-3") == (0, f"build_index_cache: {site.cache} is up to date\n")
+    code, said = check(**{"train-iters": "4"})
+    assert (code, "is not there" in said) == (3, True)
+    site.data("two")
+    code, said = check()
+    assert (code, "made from other data" in said) == (3, True)
+    assert site.files() == before
+    Path(f"{site.prefix}.idx").unlink()
+    assert check()[0] == 1
+
+
 def test_without_megatron_the_message_says_so(site: Site) -> None:
     done = subprocess.run([sys.executable, str(PROGRAM), *site.argv()], cwd=site.folder / "mg", capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -90,6 +90,13 @@ def test_space_for_cann_is_not_asked_for_once_it_is_there() -> None:
     assert judge(cann_free_kib="1", cann_installed="1")["findings"] == []
 
 
+@pytest.mark.parametrize("change", [{"workspace_used": "1"}, {"unit_state": "active"}])
+def test_checkpoints_may_fill_the_disk(change: dict[str, str]) -> None:
+    assert judge(workspace_free_kib="1", **change)["findings"] == []
+    assert [one["cause"] for one in judge(workspace_free_kib=[], cann_free_kib="1", **change)["findings"]] == [
+        "The free space for /opt/ascend-cluster is unknown", "Too little free space for /usr/local/Ascend"]
+
+
 def test_faulty_and_busy_npus() -> None:
     found = judge(over={"nproc_per_node": 3}, npu_smi_line=SMI["910b_busy_tight_slash"]["output"].splitlines())
     causes = {finding["cause"]: finding["found"] for finding in found["findings"]}
@@ -172,20 +179,26 @@ def test_report_filter_counts_a_node_without_judgement() -> None:
     assert "b:\n  - The node did not run the probe" in call(["a", "b"], hostvars, [], SETTINGS)["message"]
 
 
-def test_the_real_probe_speaks_this_language() -> None:
+@pytest.mark.parametrize("used", [False, True])
+def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None:
+    runs = tmp_path / "my runs"
+    runs.mkdir()
+    if used:
+        (runs / "current").symlink_to("a-run")
     done = subprocess.run(["/bin/sh", str(PROBE), "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
-                           "1-65535", "python3.99", "python3"], capture_output=True, text=True, check=True)
+                           "1-65535", str(runs), "python3.99", "python3"], capture_output=True, text=True, check=True)
     values = _probe.parse(done.stdout)
     assert values["sent"] == ["1"]
     assert values["workspace_parent"] == ["/"]
     assert int(values["workspace_free_kib"][0]) > 0
+    assert ("workspace_used" in values) == used
     assert values["python_rc"] == ["0"]
     assert values["arch"] and values["uid"] and values["os_ID"]
     assert all(len(line.split(None, 2)) == 3 for line in values.get("listen", []))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(st.sampled_from(sorted({*GOOD, "listen", "cann_installed", "python_configured"})),
+@given(st.dictionaries(st.sampled_from(sorted({*GOOD, "listen", "cann_installed", "workspace_used", "python_configured"})),
                        st.lists(st.text("0a .=|-:", max_size=12), max_size=3)))
 def test_any_answer_is_judged_without_an_exception(change: Any) -> None:
     found = judge(**change)

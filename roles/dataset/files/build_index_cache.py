@@ -10,7 +10,8 @@ program makes the files that the launch will look for:
 The names of the files cover the arguments but not the data: old files with the right names would be used with
 new data. So the cache is built in an empty folder, moved into place when it is whole, and accompanied by a
 stamp `index_cache-KEY.json` of arguments, data and Megatron's code; files made from other data are removed.
-When the stamp agrees the program says "up to date", without importing torch.
+When the stamp agrees the program says "up to date", without importing torch. With --check as its first word it
+changes nothing and ends with status 3 when the stamp does not agree.
 
 Needs Python 3.8 and, for building, the training environment.
 """
@@ -40,6 +41,7 @@ OPTIONS: dict[str, int | None] = {
 # What names and fills the files; the patch of AscendSpeed does not touch these.
 SOURCES = ("blended_megatron_dataset_builder.py", "gpt_dataset.py", "helpers.cpp", "indexed_dataset.py",
            "megatron_dataset.py", "megatron_tokenizer.py")
+NOT_UP_TO_DATE = 3
 CACHE_FILE = re.compile(r"[0-9a-f]{32}-\w+-(description\.txt|\w+\.npy)")
 
 
@@ -220,8 +222,8 @@ def adopt(built: Path, cache: Path, identity: dict[str, Any]) -> list[str]:
     return list(files)
 
 
-def run(argv: Sequence[str], megatron: Path) -> None:
-    """Bring the cache up to date for a command line."""
+def run(argv: Sequence[str], megatron: Path, check: bool = False) -> int:
+    """Bring the cache up to date for a command line; with `check` only look. Returns the exit status."""
     options = relevant(argv)
     if not options.get("--data-cache-path") or not prefixes(options):
         raise CacheError("--data-path and --data-cache-path must be among the arguments: without the second Megatron "
@@ -230,7 +232,11 @@ def run(argv: Sequence[str], megatron: Path) -> None:
     identity = identity_of(options, megatron)
     if is_up_to_date(cache, identity):
         say(f"{cache} is up to date")
-        return
+        return 0
+    if check:
+        stamp = stamp_path(cache, identity)
+        say(f"{stamp} {'was made from other data or code, or lacks files' if stamp.exists() else 'is not there'}")
+        return NOT_UP_TO_DATE
     cache.mkdir(parents=True, exist_ok=True)
     for name in remove_stale(cache, identity):
         say(f"removed {name}, made from other data or another version")
@@ -239,24 +245,25 @@ def run(argv: Sequence[str], megatron: Path) -> None:
         build(argv, megatron, built)
         names = adopt(built, cache, identity)
     say(f"wrote {len(names)} files in {cache}")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program in the current folder, which is Megatron's. Returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["-h"], ["--help"]):
-        argparse.ArgumentParser(description=str(__doc__).split("\n\n", 1)[0], usage="%(prog)s ARGUMENTS OF THE LAUNCH"
+        argparse.ArgumentParser(description=str(__doc__).split("\n\n", 1)[0], usage="%(prog)s [--check] ARGUMENTS OF THE LAUNCH"
                                 ).print_help()
         return 0
+    check = words[:1] == ["--check"]
     try:
-        run(words, Path.cwd())
+        return run(words[check:], Path.cwd(), check)
     except CacheError as error:
         print(f"build_index_cache: error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"build_index_cache: error: {error}. Make room or mend the path, and run again.", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

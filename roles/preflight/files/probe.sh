@@ -2,14 +2,14 @@
 # Tells what a node is like, as key=value lines between two markers, and changes nothing. It needs no Python:
 # a POSIX shell, coreutils and /proc are enough; what else is missing leaves its line out.
 #
-#   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS PYTHON...
+#   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS PYTHON...
 #
-# SENT: the controller's clock, said back. PORTS: words like 6000 or 60000-60031. INTERPRETER: the configured Python, or "". PYTHON: those to look for, in order.
+# SENT: the controller's clock, said back. PORTS: words like 6000 or 60000-60031. RUNS: the folder of the runs. INTERPRETER: the configured Python, or "". PYTHON: those to look for, in order.
 LC_ALL=C
 export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7
-shift 7
+sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7 runs=$8
+shift 8
 
 limited() { # a command that hangs (a dead mount, a stuck driver) must not hang the preflight
     if command -v timeout >/dev/null 2>&1; then timeout 30 "$@" </dev/null; else "$@" </dev/null; fi
@@ -100,6 +100,7 @@ for release in /etc/os-release /usr/lib/os-release; do
 done
 find_python "$@"
 free_space workspace "$workspace"
+{ [ -e "$runs/current" ] || [ -L "$runs/current" ]; } && echo 'workspace_used=1'
 free_space cann "$cann"
 [ -e "$cann" ] && echo 'cann_exists=1'
 { [ -e "$cann/ascend-toolkit" ] || [ -e "$cann/cann" ]; } && echo 'cann_installed=1'
