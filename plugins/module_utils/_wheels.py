@@ -284,8 +284,8 @@ def pair_error(torch_npu: str, cann: str, pairs: Mapping[str, Sequence[str]]) ->
 
 _CAUSES = (
     (r"static TLS block",
-     "the library named was loaded too late for its thread-local storage (libgomp on aarch64): set conda_env_ld_preload "
-     "to its full path"),
+     "the library named was loaded too late for its thread-local storage (libgomp on aarch64): set "
+     "cann_toolkit_environment: {LD_PRELOAD: <its full path>} and run playbooks/cann_toolkit.yml"),
     (r"undefined symbol", "torch and torch_npu (or torch_npu and CANN) are not made for each other: see conda_env_cann_pairs"),
     (r"libascend_hal|libdrvdsmi|libmmpa",
      "the driver's libraries are not found: the NPU driver is not installed, or the environment file lacks "

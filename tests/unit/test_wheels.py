@@ -162,7 +162,8 @@ def test_pairs() -> None:
 
 
 @pytest.mark.parametrize("text, cause", [
-    ("ImportError: /x/libgomp-d22c30c5.so.1: cannot allocate memory in static TLS block", "conda_env_ld_preload"),
+    ("ImportError: /x/libgomp-d22c30c5.so.1: cannot allocate memory in static TLS block",
+     "cann_toolkit_environment: {LD_PRELOAD"),
     ("ImportError: libascend_hal.so: cannot open shared object file", "driver"),
     ("ImportError: libhccl.so: cannot open shared object file", "cann_toolkit.yml"),
     ("ImportError: /x/libtorch_npu.so: undefined symbol: _ZN3c10", "conda_env_cann_pairs"),
