@@ -91,7 +91,7 @@ def test_space_for_cann_is_not_asked_for_once_it_is_there() -> None:
 
 
 @pytest.mark.parametrize("change", [{"workspace_used": "1"}, {"unit_state": "active"}])
-def test_checkpoints_may_fill_the_disk(change: dict[str, str]) -> None:
+def test_checkpoints_may_fill_the_disk(change: dict[str, Any]) -> None:
     assert judge(workspace_free_kib="1", **change)["findings"] == []
     assert [one["cause"] for one in judge(workspace_free_kib=[], cann_free_kib="1", **change)["findings"]] == [
         "The free space for /opt/ascend-cluster is unknown", "Too little free space for /usr/local/Ascend"]
