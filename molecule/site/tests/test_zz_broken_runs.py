@@ -54,7 +54,7 @@ def test_a_running_job_is_guarded_followed_and_stopped(site):
         seen = ""
         for line in again.stdout:
             seen += line
-            if "Follow the training to its end" in line or "Make a meeting place" in line:
+            if "Meeting | Make a folder on the controller" in line:
                 break
         assert "following it" in " ".join(seen.split()), seen
         assert "changed: [" not in seen
