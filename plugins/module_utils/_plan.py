@@ -188,14 +188,6 @@ def plan_warnings(plan: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def saved_iterations(plan: Mapping[str, Any]) -> list[int]:
-    """Iterations at which a run from scratch saves: every ``save_interval``, and the last one."""
-    read = _Plan(plan)
-    iterations, interval = read.number("train_iters", default=0), read.number("save_interval", default=0)
-    found = list(range(interval, iterations + 1, interval)) if interval else []
-    return found if not iterations or (found and found[-1] == iterations) else [*found, iterations]
-
-
 def ranks_of_node(node_rank: int, nproc_per_node: int) -> range:
     """Global ranks that torchrun starts on a node."""
     return range(node_rank * nproc_per_node, (node_rank + 1) * nproc_per_node)

@@ -34,6 +34,17 @@ def test_when_one_node_dies_the_other_that_hangs_is_stopped(site):
     nothing_runs(site)
 
 
+def test_a_node_that_cannot_start_it_stops_the_launch_everywhere(site):
+    drop_in = f"/etc/systemd/system/{UNIT}.d"
+    site.run("node2", f"mkdir -p {drop_in} && printf '[Service]\\nExecStart=\\n' >{drop_in}/broken.conf")
+    try:
+        output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={**ENVIRONMENT, "STANDIN_ITERATION_SECONDS": 30})
+    finally:
+        site.run("node2", f"rm -r {drop_in}; systemctl daemon-reload")
+    assert "node2 could not start the training, so it was stopped everywhere" in output
+    nothing_runs(site)
+
+
 def test_a_running_job_is_guarded_followed_and_stopped(site):
     slow = {"pretrain_environment_extra": {**ENVIRONMENT, "STANDIN_ITERATION_SECONDS": 30}}
     follower = site.start("playbooks/pretrain.yml", **slow)
