@@ -39,7 +39,7 @@ def rendered(tmp_path_factory):
         for part in ("Megatron-LM", "bin", "runs/abc"):
             (workspace / part).mkdir(parents=True)
         (workspace / "env.sh").write_text(f'export PATH="{workspace}/bin:$PATH"\n')
-        hosts[name] = {"ansible_host": f"127.0.0.{index}", "cluster_workspace": str(workspace)}
+        hosts[name] = {"ansible_host": f"127.0.0.{index}", "cluster_workspace": str(workspace), "cluster_log_dir": str(folder / "logs")}
     (folder / "hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": hosts}}))
     (folder / "play.yml").write_text(PLAYBOOK)
     variables = {
@@ -136,6 +136,28 @@ def test_the_log_of_an_earlier_try_is_kept(rendered):
     folder = rendered / "node1/runs/abc"
     assert any("first" in path.read_text() for path in folder.glob("train.*log"))
     assert "second" in (folder / "train.log").read_text()
+
+
+def test_the_log_is_kept_on_shared_storage_too(rendered):
+    shutil.rmtree(rendered / "logs", ignore_errors=True)
+    for node in ("node1", "node2"):
+        run(rendered, node, f"echo here is {node}; exit 1")
+    logs = {path.name: path.read_text() for path in (rendered / "logs/abc").iterdir()}
+    assert set(logs) == {"node1.log", "node2.log"}
+    for node in ("node1", "node2"):
+        assert logs[f"{node}.log"] == (rendered / node / "runs/abc/train.log").read_text()
+        assert f"here is {node}" in logs[f"{node}.log"] and "FAILED: torchrun exited 1" in logs[f"{node}.log"]
+
+
+def test_shared_storage_that_cannot_be_written_does_not_stop_the_training(rendered):
+    shutil.rmtree(rendered / "logs", ignore_errors=True)
+    (rendered / "logs").write_text("in the way")
+    try:
+        done, result = run(rendered, "node2", f"{lines(20)}\n{save(20, 'mp_rank_00_001')}")
+    finally:
+        (rendered / "logs").unlink()
+    assert (done.returncode, result["status"]) == (0, "succeeded")
+    assert "node2.log cannot be written (cluster_log_dir)" in done.stderr
 
 
 def test_a_stop_reaches_torchrun_and_is_told_apart(rendered):
