@@ -178,6 +178,9 @@ def _network(values: Mapping[str, list[str]], settings: Mapping[str, Any], job: 
         others = sorted(other for other in own if other and not other.startswith(("127.", "::1", "fe80")))
         yield finding("cluster_address is not an address of the node", f"{address}, while it has {', '.join(others) or 'none'}",
                       "its address on the network of the training", "Set cluster_address for the node in the inventory.")
+    if settings.get("nfs") and "nfs_client" not in values:
+        yield finding("The kernel has no NFS client", "neither nfs4 in /proc/filesystems nor a module nfsv4", "NFS 4 (data_share_mode is nfs)",
+                      "Install the modules of the running kernel, or set data_share_mode to copy.")
     if job:
         return
     master = str(settings.get("master_port") or "")
@@ -218,12 +221,14 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
         result: what ``ansible.builtin.raw`` returned (``stdout``, ``rc``, ``msg``, ``unreachable``).
         settings: ``min_python``, ``supported_os``, ``supported_arch``, ``min_free_gib``, ``min_cann_free_gib``,
             ``workspace_path``, ``cann_path``, ``driver_info``, ``nproc_per_node``, ``hccl_ports`` ("60000-60031"),
-            ``address`` (the node's cluster address or ""), ``master_port`` (on the master, else "").
+            ``address`` (the node's cluster address or ""), ``master_port`` (on the master, else ""), ``nfs`` (whether
+            the nodes are going to share by NFS).
         host: its name in the inventory.
 
     Returns:
         ``findings``, ``job`` (systemd's state of the training unit; "unknown" when it cannot be told) and ``facts``
-        (``npus``, ``npu_names``, ``driver``, ``python``, ``clock_offset`` in seconds; all absent without an answer).
+        (``npus``, ``npu_names``, ``driver``, ``python``, ``clock_offset`` in seconds, ``user_ids`` uid:gid of
+        the training user where there is one; all absent without an answer).
     """
     try:
         values = parse(str(result.get("stdout") or ""))
@@ -244,6 +249,8 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
     sent = "".join(values.get("sent", []))
     if date.isdigit() and sent.isdigit():  # skew plus the time that the login took
         facts["clock_offset"] = int(date) - int(sent)
+    if "user_ids" in values:
+        facts["user_ids"] = values["user_ids"][0]
     return {"findings": findings, "job": state, "facts": facts}
 
 
@@ -267,6 +274,11 @@ def _between_nodes(nodes: Mapping[str, Mapping[str, Any]], settings: Mapping[str
     odd("driver", [host for host in nodes if nodes[host]["facts"].get("driver")],
         "The driver version differs between the nodes", "",
         "Install the same driver and firmware on all nodes: HCCL fails between different ones.")
+    if settings.get("nfs"):
+        odd("user_ids", [host for host in nodes if nodes[host]["facts"].get("user_ids")],
+            "The training user has other numbers (uid:gid) than on the other nodes", "",
+            "NFS knows users by number: give cluster_user the same uid and gid on all nodes (usermod -u, groupmod -g); "
+            "node_base_uid sets them where the user is made.")
     offsets = {host: data["facts"]["clock_offset"] for host, data in nodes.items() if "clock_offset" in data["facts"]}
     if offsets:
         middle = statistics.median_low(offsets.values())
@@ -304,7 +316,7 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
     Args:
         nodes: what :func:`node` returned, by name, in the order of the inventory.
         errors: messages about the inventory and the plan.
-        settings: ``nproc_per_node`` and ``max_clock_skew_seconds``.
+        settings: ``nproc_per_node``, ``max_clock_skew_seconds`` and ``nfs``.
 
     Returns:
         ``message``: for the refusal, "" when there is nothing to refuse; ``summary``: one line about the nodes;

@@ -159,6 +159,17 @@ def test_nodes_are_compared() -> None:
     assert "e:\n  - The clock differs from the other nodes: found +89 s; expected at most 30 s" in message
 
 
+def test_what_nfs_needs_is_asked_for_where_it_is_used() -> None:
+    nodes = {name: judge(name, user_ids=ids) for name, ids in (("a", "2000:2000"), ("b", "2000:2000"), ("c", "1001:1001"), ("d", []))}
+    assert _probe.report(nodes, [], SETTINGS)["message"] == ""
+    message = _probe.report(nodes, [], {**SETTINGS, "nfs": True})["message"]
+    assert "c:\n  - The training user has other numbers (uid:gid) than on the other nodes: found 1001:1001; expected 2000:2000, as on 2 of 3" in message
+    assert "node_base_uid" in message
+    assert judge(over={"nfs": True}, nfs_client="1")["findings"] == []
+    found = judge(over={"nfs": True})["findings"]
+    assert [one["cause"] for one in found] == ["The kernel has no NFS client"]
+
+
 def test_too_few_npus_are_not_said_twice() -> None:
     nodes = {"a": judge("a"), "b": judge("b", npu_smi_line=SMI["910b4_idle"]["output"].replace("OK ", "Alarm").splitlines())}
     message = _probe.report(nodes, [], SETTINGS)["message"]
@@ -186,12 +197,13 @@ def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None
     if used:
         (runs / "current").symlink_to("a-run")
     done = subprocess.run(["/bin/sh", str(PROBE), "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
-                           "1-65535", str(runs), "python3.99", "python3"], capture_output=True, text=True, check=True)
+                           "1-65535", str(runs), "root", "python3.99", "python3"], capture_output=True, text=True, check=True)
     values = _probe.parse(done.stdout)
     assert values["sent"] == ["1"]
     assert values["workspace_parent"] == ["/"]
     assert int(values["workspace_free_kib"][0]) > 0
     assert ("workspace_used" in values) == used
+    assert values["user_ids"] == ["0:0"]
     assert values["python_rc"] == ["0"]
     assert values["arch"] and values["uid"] and values["os_ID"]
     assert all(len(line.split(None, 2)) == 3 for line in values.get("listen", []))

@@ -2,14 +2,15 @@
 # Tells what a node is like, as key=value lines between two markers, and changes nothing. It needs no Python:
 # a POSIX shell, coreutils and /proc are enough; what else is missing leaves its line out.
 #
-#   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS PYTHON...
+#   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER PYTHON...
 #
-# SENT: the controller's clock, said back. PORTS: words like 6000 or 60000-60031. RUNS: the folder of the runs. INTERPRETER: the configured Python, or "". PYTHON: those to look for, in order.
+# SENT: the controller's clock, said back. PORTS: words like 6000 or 60000-60031. RUNS: the folder of the runs.
+# INTERPRETER: the configured Python, or "". USER: who trains. PYTHON: those to look for, in order.
 LC_ALL=C
 export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7 runs=$8
-shift 8
+sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7 runs=$8 user=$9
+shift 9
 
 limited() { # a command that hangs (a dead mount, a stuck driver) must not hang the preflight
     if command -v timeout >/dev/null 2>&1; then timeout 30 "$@" </dev/null; else "$@" </dev/null; fi
@@ -116,5 +117,9 @@ addresses
 if [ -d /run/systemd/system ]; then
     echo 'systemd=1'
     printf 'unit_state=%s\n' "$(limited systemctl is-active "$unit" 2>/dev/null)"
+fi
+if ids=$(id -u "$user" 2>/dev/null); then printf 'user_ids=%s:%s\n' "$ids" "$(id -g "$user")"; fi
+if grep -qw nfs4 /proc/filesystems 2>/dev/null || find "/lib/modules/$(uname -r)/" -name 'nfsv4.ko*' 2>/dev/null | grep -q .; then
+    echo 'nfs_client=1'
 fi
 echo 'ASCEND-PROBE 1 END'
