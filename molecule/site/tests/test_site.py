@@ -9,6 +9,7 @@ RUN = f"{WORKSPACE}/runs/current"
 def test_the_training_user(host):
     user = host.user("ascend")
     assert "HwHiAiUser" in user.groups
+    assert (user.uid, user.gid) == (2000, 2000)
     assert host.file(WORKSPACE).user == "ascend"
 
 
