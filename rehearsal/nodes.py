@@ -4,7 +4,7 @@
 
 A cluster is known by its folder (``.rehearsal/ssh`` by default): two folders are two clusters, which
 share the node image and nothing else, each with its own network, addresses and ports. The folder holds
-``config`` (for ``ssh -F``), ``known_hosts``, ``id_ed25519`` and ``nodes.json`` (name, address, port, container).
+``config`` (for ``ssh -F``), ``known_hosts``, ``id_ed25519`` and ``nodes.json`` (name, address, port, instance).
 """
 from __future__ import annotations
 
@@ -59,12 +59,13 @@ class NodesError(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """One node: its inventory name, address on the cluster's network, ssh port on 127.0.0.1, and container."""
+    """One node: its inventory name, address on the cluster's network, ssh port on 127.0.0.1, and what runs it."""
 
     name: str
     address: str
     port: int
-    container: str
+    #: name of its container, or of its virtual machine
+    instance: str
 
 
 # ---- Pure parts -----------------------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ def _require_programs() -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Keep others that build or start the same thing waiting."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
@@ -307,21 +308,30 @@ def _mirrors() -> list[str]:
     return lines
 
 
-def _make_rootfs(tar: Path, log: Log) -> None:
-    """Make the root file system of a node with mmdebstrap, as a tar."""
-    for old in tar.parent.glob("rootfs-*"):
-        old.unlink()
+def make_rootfs(tar: Path, packages: Sequence[str], repository: Sequence[str], hooks: Sequence[Path], log: Log) -> None:
+    """Make the root file system of a node with mmdebstrap, as a tar.
+
+    Args:
+        tar: where it goes; it appears whole or not at all.
+        packages: what is installed.
+        repository: what lies in the node's own package repository, with all it depends on.
+        hooks: programs that are given the root folder at the end, before it is packed.
+        log: is given one line for each step.
+
+    Raises:
+        NodesError: with the end of mmdebstrap's output.
+    """
     partial = tar.with_suffix(".partial.tar")
-    logfile = STATE / "logs" / "image.log"
+    logfile = STATE / "logs" / f"{tar.stem}.log"
     logfile.parent.mkdir(parents=True, exist_ok=True)
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("man", "info", "locale", "doc")]
-    command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(IMAGE_PACKAGES)}", f"--keyring={KEYRING}",
+    command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", f"--keyring={KEYRING}",
                *excluded, "--dpkgopt=force-unsafe-io", f"--customize-hook={IMAGE_SOURCES / 'local-repository.sh'}",
-               SUITE, str(partial), *_mirrors()]
+               *(f"--customize-hook={hook}" for hook in hooks), SUITE, str(partial), *_mirrors()]
     log(f"making the root file system of the nodes, a minute or two (log: {logfile})")
     with logfile.open("wb") as output:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False,
-                              env={**os.environ, "NODE_REPOSITORY": " ".join(REPOSITORY_PACKAGES)}, timeout=1800)
+                              env={**os.environ, "NODE_REPOSITORY": " ".join(repository)}, timeout=1800)
     if done.returncode != 0:
         partial.unlink(missing_ok=True)
         tail = "\n".join(logfile.read_text(errors="replace").splitlines()[-15:])
@@ -330,7 +340,7 @@ def _make_rootfs(tar: Path, log: Log) -> None:
     partial.rename(tar)
 
 
-def _tree(folder: Path) -> Iterator[bytes]:
+def tree(folder: Path) -> Iterator[bytes]:
     """Yield names, modes and contents of the files below a folder, in a fixed order."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield f"{path.relative_to(folder)} {path.stat().st_mode & 0o100}".encode()
@@ -343,7 +353,7 @@ def _keys() -> tuple[str, str]:
         SUITE, platform.machine(), *IMAGE_PACKAGES, "--", *REPOSITORY_PACKAGES,
         (IMAGE_SOURCES / "local-repository.sh").read_text()))
     return rootfs, digest([rootfs.encode(), (IMAGE_SOURCES / "Containerfile").read_bytes(),
-                           *_tree(IMAGE_SOURCES / "root")])
+                           *tree(IMAGE_SOURCES / "root")])
 
 
 def _has_image(image: str) -> bool:
@@ -359,14 +369,16 @@ def build_image(log: Log = print) -> str:
     _require_programs()
     rootfs_key, image_key = _keys()
     image = f"{NODE_IMAGE}:{image_key}"
-    with _locked(STATE / "image" / "lock"):
+    with locked(STATE / "image" / "lock"):
         if _has_image(image):
             return image
         rootfs = f"{ROOTFS_IMAGE}:{rootfs_key}"
         if not _has_image(rootfs):
             tar = STATE / "image" / f"rootfs-{rootfs_key}.tar"
             if not tar.exists():
-                _make_rootfs(tar, log)
+                for old in tar.parent.glob("rootfs-*"):
+                    old.unlink()
+                make_rootfs(tar, IMAGE_PACKAGES, REPOSITORY_PACKAGES, (), log)
             log("importing the root file system into podman")
             _podman("import", str(tar), rootfs)
         log("building the node image")
@@ -444,33 +456,59 @@ def _start(node: str, container: str, address: str, image: str, network: str, fo
     log(f"started {node} ({address})")
 
 
-def _furnish(index: int, container: str, npus: int, public_key: str) -> None:
-    """Give a running node its user's key, its hardware stand-ins and what those need to know."""
+def furnish(index: int, npus: int, public_key: str, execute: Callable[[Sequence[str], bytes], object]) -> None:
+    """Give a running node its user's key, its hardware stand-ins and what those need to know.
+
+    Args:
+        index: 0 for the first node.
+        npus: how many NPUs its stand-ins show.
+        public_key: whom ``ops`` lets in.
+        execute: runs a command as root on the node, with an input.
+    """
     script = ("set -e; install -o ops -g ops -m 0600 /dev/stdin /home/ops/.ssh/authorized_keys; "
               "mkdir -p /etc/rehearsal; "
               f"printf 'NODE_INDEX=%s\\nNPU_COUNT=%s\\n' {index} {npus} > /etc/rehearsal/node.env")
-    _podman("exec", "--interactive", container, "sh", "-c", script, stdin=public_key.encode())
+    execute(["sh", "-c", script], public_key.encode())
     if HARDWARE_ROOT.is_dir():
         packed = subprocess.run(["tar", "--owner=0", "--group=0", "--numeric-owner", "--mode=u+rwX,go=rX",
                                  "--exclude=__pycache__", "-C", str(HARDWARE_ROOT), "-c", "."],
                                 capture_output=True, check=True).stdout
-        _podman("exec", "--interactive", container, "tar", "-x", "--no-overwrite-dir", "-C", "/", stdin=packed)
+        execute(["tar", "-x", "--no-overwrite-dir", "-C", "/"], packed)
         # A stand-in may need more than files (devices, a group): its tree may bring this program.
-        _podman("exec", container, "sh", "-c",
-                "if [ -x /usr/libexec/rehearsal/hardware ]; then /usr/libexec/rehearsal/hardware; fi")
+        execute(["sh", "-c", "if [ -x /usr/libexec/rehearsal/hardware ]; then /usr/libexec/rehearsal/hardware; fi"], b"")
 
 
-def _ssh_ready(folder: Path, node: str) -> bool:
+def ssh_ready(folder: Path, node: str) -> bool:
+    """Say whether a node lets `ops` in by ssh, and become root there."""
     done = subprocess.run(["ssh", "-F", str(folder / "config"), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5",
                            "-o", "ControlPath=none", node, "sudo -n true"],
                           stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
     return done.returncode == 0
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Write a file for its owner alone."""
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
     path.chmod(0o600)
+
+
+def make_key(path: Path, comment: str) -> str:
+    """Make an ed25519 key pair, in place of an old one; returns the public key."""
+    for old in (path, path.with_suffix(".pub")):
+        old.unlink(missing_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)],
+                   check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    return path.with_suffix(".pub").read_text()
+
+
+def write_access(folder: Path, prefix: str, nodes: Sequence[Node], host_keys: Iterable[tuple[str, str]]) -> None:
+    """Write what others reach a cluster by: ssh configuration, known hosts, and nodes.json."""
+    control = Path.home() / ".ansible" / "cp"
+    control.mkdir(parents=True, exist_ok=True)
+    write_private(folder / "known_hosts", known_hosts(host_keys))
+    write_private(folder / "config", ssh_config(nodes, folder, control, prefix))
+    write_private(folder / "nodes.json", json.dumps({node.name: asdict(node) for node in nodes}, indent=2) + "\n")
 
 
 def up(count: int = 2, npus: int = 2, folder: Path = FOLDER, name: str = NAME, log: Log = print) -> list[Node]:
@@ -493,16 +531,13 @@ def up(count: int = 2, npus: int = 2, folder: Path = FOLDER, name: str = NAME, l
     folder.chmod(0o700)
     image = build_image(log)
     prefix = cluster_name(name, folder)
-    with _locked(folder / "lock"):
+    with locked(folder / "lock"):
         subnet = _network(prefix, folder)
         wanted = [(f"node{index + 1}", f"{prefix}-node{index + 1}", str(subnet[FIRST_HOST + index + 1]))
                   for index in range(count)]
         key = folder / "id_ed25519"
         if not any(_state(container) for _, container, _ in wanted) or not key.exists():
-            for old in (key, key.with_suffix(".pub")):
-                old.unlink(missing_ok=True)
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", prefix, "-f", str(key)],
-                           check=True, stdin=subprocess.DEVNULL, capture_output=True)
+            make_key(key, prefix)
         public_key = key.with_suffix(".pub").read_text()
         for node, container, address in wanted:
             _start(node, container, address, image, prefix, folder, log)
@@ -513,20 +548,17 @@ def up(count: int = 2, npus: int = 2, folder: Path = FOLDER, name: str = NAME, l
             _wait("systemd did not come up", container,
                   lambda one=container: _podman(  # type: ignore[misc]  # bound now, not later
                       "exec", one, "systemctl", "is-system-running", check=False) in ("running", "degraded"), 90)
-            _furnish(index, container, npus, public_key)
+            furnish(index, npus, public_key, lambda command, stdin, one=container: _podman(  # type: ignore[misc]
+                "exec", "--interactive", one, *command, stdin=stdin))
             port = int(_podman("port", container, "22/tcp").splitlines()[0].rpartition(":")[2])
-            nodes.append(Node(name=node, address=address, port=port, container=container))
+            nodes.append(Node(name=node, address=address, port=port, instance=container))
             # Read out of band, so that the first connection is verified as well.
             host_keys.append((node, _podman("exec", container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")))
 
-        control = Path.home() / ".ansible" / "cp"
-        control.mkdir(parents=True, exist_ok=True)
-        _write_private(folder / "known_hosts", known_hosts(host_keys))
-        _write_private(folder / "config", ssh_config(nodes, folder, control, prefix))
-        _write_private(folder / "nodes.json", json.dumps({node.name: asdict(node) for node in nodes}, indent=2) + "\n")
+        write_access(folder, prefix, nodes, host_keys)
         for one in nodes:
-            _wait("it did not let `ops` in by ssh", one.container,
-                  lambda host=one.name: _ssh_ready(folder, host), 30)  # type: ignore[misc]
+            _wait("it did not let `ops` in by ssh", one.instance,
+                  lambda host=one.name: ssh_ready(folder, host), 30)  # type: ignore[misc]
     log(f"{count} nodes are up; look in with: ssh -F {folder / 'config'} node1")
     return nodes
 
