@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn a parquet file of texts into Megatron's indexed dataset.
+"""Turn parquet, JSON lines or CSV files of texts into Megatron's indexed dataset.
 
 Megatron's own tool reads JSON lines only and knows neither ``PretrainedFromHF`` nor
 ``--tokenizer-name-or-path``; this one has that command line. It writes for each key K
@@ -11,27 +11,50 @@ Megatron's own tool reads JSON lines only and knows neither ``PretrainedFromHF``
 
 A document is a row; empty and null rows are skipped and counted. The ids are what the tokenizer itself
 gives for the document, its special tokens included. A run whose manifest agrees with input, tokenizer,
-options and output does nothing. Output appears under its name only when it is whole.
+options and output does nothing. Output appears under its name only when it is whole, and its bytes depend
+neither on the number of workers nor on the size of a chunk.
+
+Speed: a text is cut wherever no merge of the vocabulary can reach across; each distinct piece is encoded once
+and the document is gathered from its pieces (class `Pieces` says why this is exact). Tokenizers of another kind,
+and documents in which a special token is written out, are encoded whole. What ran is printed and noted.
+
+Order: the words of --input as given; the files of a folder or glob sorted by path; the rows of a file as they lie.
+
+Memory: one process reads and writes, the workers encode; at most 2 x workers chunks are under way. Expect at most
+
+    350 MiB + workers x (250 MiB + 16 x chunk) + 12 bytes a document
+
+of resident memory, shared pages counted once, however large the files and their row groups are (tokenizers that
+encode documents whole: 60 instead of 16). A document larger than a chunk is a chunk of its own.
 
 Needs Python 3.8, numpy, pyarrow, and tokenizers (or transformers, see `load_encoder`).
 """
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
+import csv
+import ctypes
 import fcntl
+import glob
+import gzip
 import hashlib
 import importlib
+import io
+import itertools
 import json
 import os
+import re
 import signal
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 IDX_MAGIC = b"MMIDIDX\x00\x00"
 IDX_VERSION = 1
 # Codes of indexed_dataset.DType.
@@ -40,7 +63,21 @@ DTYPE_CODES = {"int32": 4, "uint16": 8}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt")
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-BATCH_ROWS = 1000
+# Kinds of input by the end of the name.
+KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": "json", ".json.gz": "json",
+         ".csv": "csv", ".csv.gz": "csv"}
+# Pieces that a worker remembers: their number, and the sum of their lengths in bytes.
+CACHE_PIECES, CACHE_BYTES = 500_000, 32 << 20
+# Pieces encoded, tokens gathered and bytes cut at a time: what bounds the temporary memory.
+ENCODE_STEP, GATHER_STEP, CUT_STEP = 20_000, 1 << 18, 1 << 18
+# The encodings that the tokenizers library returns are large: documents encoded whole go by as many bytes.
+WHOLE_BYTES = 1 << 19
+# The first documents of each file, as many and as many bytes, are encoded both ways and compared.
+CHECK_DOCUMENTS, CHECK_BYTES = 16, 1 << 15
+# No UTF-8 text contains these bytes: they mark where a document begins and ends.
+BEGIN, END = 0xFF, 0xFE
+# An Arrow array of strings has 32-bit offsets.
+LARGEST_DOCUMENT = (1 << 31) - (1 << 20)
 
 
 class PreprocessError(Exception):
@@ -123,15 +160,19 @@ def special_tokens(folder: Path) -> dict[str, str]:
     return tokens
 
 
-def why_not_plain(folder: Path, tokenizer: Any) -> str | None:
+def why_not_alone(folder: Path, tokenizer: Any, spec: dict[str, Any]) -> str | None:
     """Say why tokenizer.json alone may encode differently from the whole tokenizer; None when it cannot.
 
     transformers adds tokens of tokenizer_config.json to the vocabulary, makes special ones of them, and puts
     bos and eos where add_bos_token and add_eos_token ask for them.
+
+    Args:
+        folder: of the tokenizer.
+        tokenizer: its tokenizer.json, loaded by the tokenizers library.
+        spec: its tokenizer.json, parsed.
     """
     config = read_json(folder / "tokenizer_config.json")
-    listed = read_json(folder / "tokenizer.json").get("added_tokens", [])
-    added = {item["content"]: item["id"] for item in listed}
+    added = {item["content"]: item["id"] for item in spec.get("added_tokens", [])}
     tokens = special_tokens(folder)
     for role, text in tokens.items():
         if text not in added:
@@ -146,61 +187,373 @@ def why_not_plain(folder: Path, tokenizer: Any) -> str | None:
     return None
 
 
+class NoPieces(Exception):
+    """Why documents of this tokenizer cannot be encoded piece by piece."""
+
+
+def merge_ends(token: str, last: bool) -> set[int]:
+    """The bytes of a text with which a token of a merge may end (or begin); ▁ is written as a space.
+
+    A token <0x0A> stands for that byte. Its spelling is added, as if a text could be merged to it.
+    """
+    text = token.replace("▁", " ").encode()
+    found = {text[-1 if last else 0]}
+    if re.fullmatch("<0x[0-9A-F]{2}>", token):
+        found.add(int(token[3:5], 16))
+    return found
+
+
+def cuts_of(merges: Iterable[Any], split_spaces: bool) -> Any:
+    """Where a text may be cut: a table of bool, shape (65536,), by 256 x the byte before + the byte after."""
+    np = need("numpy")
+    table = np.ones((256, 256), dtype=bool)
+    pairs = {(pair[0], pair[1]) for pair in (item.split(" ") if isinstance(item, str) else item for item in merges)}
+    lasts, firsts = ({token: merge_ends(token, last) for token in {pair[place] for pair in pairs}}
+                     for place, last in ((0, True), (1, False)))
+    for left, right in pairs:
+        for before in lasts[left]:
+            for after in firsts[right]:
+                table[before, after] = False
+    if split_spaces:
+        table[:, ord(" ")] = True
+    table[:, 0x80:0xC0] = False  # never within a character
+    table[BEGIN, :] = table[:, BEGIN] = table[:, END] = True
+    return table.reshape(-1)
+
+
+def space_rules(spec: dict[str, Any]) -> tuple[str, bool]:
+    """How a tokenizer turns spaces into ▁: when it puts one before a document, and whether it splits at each.
+
+    Returns:
+        "always", "unless there is one" or "never"; and True where runs of ▁ are split.
+
+    Raises:
+        NoPieces: when it is none of the forms that are understood.
+    """
+    normalizer, splitter = spec.get("normalizer"), spec.get("pre_tokenizer")
+    if splitter is None and normalizer is not None:
+        steps = normalizer.get("normalizers", []) if normalizer.get("type") == "Sequence" else [normalizer]
+        replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+        prepend = {"type": "Prepend", "prepend": "▁"}
+        if steps in ([prepend, replace], [replace, prepend]):
+            return "always", False
+        if steps == [replace]:
+            return "never", False
+        raise NoPieces("its normalizer is not Prepend ▁ and Replace ' ' by ▁")
+    if splitter is not None and normalizer is None:
+        scheme, split = splitter.get("prepend_scheme"), splitter.get("split")
+        if (splitter.get("type") != "Metaspace" or splitter.get("replacement") != "▁" or not isinstance(split, bool)
+                or scheme not in ("first", "always", "never")):
+            raise NoPieces(f"its pre-tokenizer is {splitter.get('type')}, not a Metaspace whose settings are all written down")
+        return ("never" if scheme == "never" else "unless there is one"), split
+    raise NoPieces("it has both a normalizer and a pre-tokenizer, or neither")
+
+
+def template_ids(spec: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """The ids that the post-processor puts before and after each document.
+
+    Raises:
+        NoPieces: when it may do more than that.
+    """
+    processor = spec.get("post_processor")
+    if processor is None:
+        return [], []
+    around: list[list[int]] = [[]]
+    try:
+        if processor["type"] != "TemplateProcessing":
+            raise NoPieces(f"its post-processor is {processor['type']}, not a template")
+        for item in processor["single"]:
+            if "SpecialToken" in item:
+                around[-1] += processor["special_tokens"][item["SpecialToken"]["id"]]["ids"]
+            else:
+                around.append([])
+    except (KeyError, TypeError) as error:
+        raise NoPieces("its post-processor is not understood") from error
+    if len(around) != 2:
+        raise NoPieces("the template of its post-processor does not hold the document once")
+    return around[0], around[1]
+
+
+def require_byte_fallback(spec: dict[str, Any]) -> dict[str, Any]:
+    """The model of a tokenizer, when it is a BPE whose result for a text is decided by its merges alone.
+
+    Raises:
+        NoPieces: when it is not.
+    """
+    model = spec.get("model") or {}
+    vocabulary = model.get("vocab")
+    for holds, reason in (
+        (model.get("type") == "BPE", f"its model is {model.get('type')}, not BPE"),
+        (not model.get("dropout"), "its merges are dropped at random"),
+        (not model.get("ignore_merges"), "it looks up whole texts before it merges"),
+        (not model.get("continuing_subword_prefix") and not model.get("end_of_word_suffix"), "its words have a prefix or suffix"),
+        (isinstance(vocabulary, dict) and "▁" in vocabulary, "its vocabulary has no ▁"),
+        (bool(model.get("byte_fallback")), "it has no byte fallback"),
+    ):
+        if not holds:
+            raise NoPieces(reason)
+    missing = [byte for byte in range(256) if f"<0x{byte:02X}>" not in vocabulary]
+    if missing:
+        raise NoPieces(f"its byte fallback lacks {len(missing)} of 256 bytes, <0x{missing[0]:02X}> among them")
+    return dict(model)
+
+
+class Pieces:
+    """Encodes documents by their distinct pieces; exactly, for tokenizers that the constructor accepts.
+
+    Such a tokenizer writes ▁ for spaces, splits the text into characters (bytes, where the vocabulary lacks the
+    character) and joins neighbours by its merges, the one of lowest rank first. Where no merge has a left part that
+    ends in the byte before a place and a right part that begins with the byte after it, no merge ever reaches across
+    that place, so what lies before and what lies behind are encoded independently of each other. For vocabularies like
+    Llama's and Mixtral's such places are, among others, the starts of runs of spaces.
+
+    Added tokens are looked for in the text before anything else is done: a document that contains the text of one
+    (apart from spaces around it) is left to the tokenizer itself.
+
+    A document becomes BEGIN, its text with spaces for ▁, END; so the special tokens around it are pieces as well.
+    """
+
+    def __init__(self, library: Any, tokenizer: Any, spec: dict[str, Any], end: Sequence[int]) -> None:
+        """Read the conditions from a tokenizer.
+
+        Args:
+            library: the module tokenizers.
+            tokenizer: tokenizer.json, loaded by it.
+            spec: tokenizer.json, parsed.
+            end: ids to add after each document.
+
+        Raises:
+            NoPieces: when the tokenizer does not meet them.
+        """
+        model = require_byte_fallback(spec)
+        self._lead, split = space_rules(spec)
+        before, after = template_ids(spec)
+        written = [item["content"].replace("▁", " ").strip(" ") for item in spec.get("added_tokens", [])]
+        if not all(written):
+            raise NoPieces("one of its added tokens is made of spaces")
+        self._special = re.compile(b"|".join(re.escape(text.encode()) for text in sorted(set(written)))) if written else None
+        self._cuts = cuts_of(model["merges"], split)
+        # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
+        self._bare = library.Tokenizer(tokenizer.model)
+        self._around = {bytes([BEGIN]): before, bytes([END]): [*after, *end]}
+        self._forget()
+
+    def _forget(self) -> None:
+        np = need("numpy")
+        self._number: dict[bytes, int] = {}
+        self._bytes = 0
+        self._ids = np.zeros(0, dtype=np.int32)
+        self._starts = self._lengths = np.zeros(0, dtype=np.int64)
+        self._learn(self._around.items())
+
+    def _learn(self, pieces: Iterable[tuple[bytes, list[int]]]) -> None:
+        np = need("numpy")
+        found = list(pieces)
+        lengths = np.fromiter((len(ids) for _, ids in found), dtype=np.int64, count=len(found))
+        flat = np.fromiter(itertools.chain.from_iterable(ids for _, ids in found), dtype=np.int32, count=int(lengths.sum()))
+        self._starts = np.concatenate([self._starts, len(self._ids) + np.cumsum(lengths) - lengths])
+        self._lengths = np.concatenate([self._lengths, lengths])
+        self._ids = np.concatenate([self._ids, flat])
+        for piece, _ in found:
+            self._number[piece] = len(self._number)
+            self._bytes += len(piece)
+
+    def _numbers(self, pieces: list[bytes]) -> Any:
+        """The numbers of pieces, which are all different; those not known yet are encoded."""
+        np = need("numpy")
+        if len(self._number) > CACHE_PIECES or self._bytes > CACHE_BYTES:
+            self._forget()
+        new = [piece for piece in pieces if piece not in self._number]
+        encode = getattr(self._bare, "encode_batch_fast", self._bare.encode_batch)
+        for at in range(0, len(new), ENCODE_STEP):
+            step = new[at:at + ENCODE_STEP]
+            encoded = encode([piece.decode().replace(" ", "▁") for piece in step])
+            self._learn(zip(step, [one.ids for one in encoded]))
+        return np.fromiter((self._number[piece] for piece in pieces), dtype=np.int64, count=len(pieces))
+
+    def special_rows(self, texts: Any) -> Any:
+        """Which documents contain the text of an added token. Array of bool, shape (documents,)."""
+        np = need("numpy")
+        found = np.zeros(len(texts), dtype=bool)
+        offsets, values = offsets_of(texts), texts.buffers()[2]
+        if self._special is not None and values is not None:
+            with memoryview(values)[:int(offsets[-1])] as view:
+                places = [match.span() for match in self._special.finditer(view)]
+            if places:  # a match across the border of two documents marks both, which does no harm
+                rows = np.searchsorted(offsets, np.array(places) - [0, 1], side="right") - 1
+                for first, last in rows.tolist():
+                    found[first:last + 1] = True
+        return found
+
+    def canonical(self, texts: Any) -> Any:
+        """Texts with a space for each ▁, since the tokenizer cannot tell them apart."""
+        values = texts.buffers()[2]
+        if values is not None and re.search("▁".encode(), values):
+            return need("pyarrow.compute").replace_substring(texts, pattern="▁", replacement=" ")
+        return texts
+
+    def encode(self, texts: Any) -> tuple[Any, Any]:
+        """Encode documents none of which contains an added token.
+
+        Args:
+            texts: an Arrow array of strings that are not empty, as `canonical` gives them.
+
+        Returns:
+            Ids, int32, shape (tokens,), and their number in each document, int64, shape (documents,).
+        """
+        np, arrow, compute = need("numpy"), need("pyarrow"), need("pyarrow.compute")
+        lead = arrow.scalar(bytes([BEGIN, ord(" ")]))
+        if self._lead != "always":
+            plain = arrow.scalar(bytes([BEGIN]))
+            lead = plain if self._lead == "never" else compute.if_else(compute.starts_with(texts, pattern=" "), plain, lead)
+        marked = compute.binary_join_element_wise(lead, texts.cast(arrow.binary()), arrow.scalar(bytes([END])), arrow.scalar(b""))
+        offsets, values = offsets_of(marked), marked.buffers()[2]
+        data = np.frombuffer(values, dtype=np.uint8)[:int(offsets[-1])]
+        bounds = [np.zeros(1, dtype=np.int32)]
+        for at in range(0, len(data) - 1, CUT_STEP):
+            step = data[at:at + CUT_STEP + 1]
+            pair = step[:-1].astype(np.uint16)
+            pair <<= 8
+            pair |= step[1:]
+            bounds.append((np.flatnonzero(self._cuts[pair]) + (at + 1)).astype(np.int32))
+        cut = np.concatenate([*bounds, np.array([len(data)], dtype=np.int32)])
+        # Pieces lie one behind the other without gaps, so their array is a view of the text.
+        pieces = arrow.Array.from_buffers(arrow.binary(), len(cut) - 1, [None, arrow.py_buffer(cut), values]).dictionary_encode()
+        first_piece = np.searchsorted(cut, offsets[:-1])
+        del marked, values, data, cut, bounds
+        numbers = self._numbers(pieces.dictionary.to_pylist())
+        which = pieces.indices.to_numpy()
+        lengths = self._lengths[numbers]
+        piece_lengths = lengths[which]
+        ids = np.empty(int(piece_lengths.sum()), dtype=np.int32)
+        done = 0
+        starts = self._starts[numbers]
+        for at in range(0, len(which), GATHER_STEP):
+            count = piece_lengths[at:at + GATHER_STEP]
+            ends = np.cumsum(count)
+            place = np.repeat(starts[which[at:at + GATHER_STEP]] - ends + count, count)
+            place += np.arange(len(place))
+            np.take(self._ids, place, out=ids[done:done + len(place)])
+            done += len(place)
+        return ids, np.add.reduceat(piece_lengths, first_piece)
+
+
+def offsets_of(texts: Any) -> Any:
+    """The offsets of an Arrow array of strings or binaries, int32, shape (rows + 1,)."""
+    np = need("numpy")
+    return np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset:texts.offset + len(texts) + 1]
+
+
 class Encoder:
     """A tokenizer as this program needs it.
 
     Attributes:
         name: which implementation encodes, for the log and the manifest.
         vocab_size: entries of the vocabulary, added tokens included.
-        eod: id of the end of a document, or None.
         dtype: numpy name of the type of an id on disk, as upstream's ``optimal_dtype`` chooses it.
+        pieces: encodes by pieces, or None.
+        why_whole: why documents are encoded whole; empty where they are not.
     """
 
-    def __init__(self, name: str, vocab_size: int, eod: int | None, batch: Any) -> None:
+    def __init__(self, name: str, vocab_size: int, batch: Callable[[list[str]], list[list[int]]], end: Sequence[int] = (),
+                 pieces: Pieces | None = None, why_whole: str = "") -> None:
         self.name = name
         self.vocab_size = vocab_size
-        self.eod = eod
         self.dtype = "uint16" if vocab_size < 65500 else "int32"
+        self.pieces = pieces
+        self.why_whole = why_whole
         self._batch = batch
+        self._end = list(end)
 
-    def encode_documents(self, texts: Sequence[str]) -> tuple[Any, Any]:
+    def encode_whole(self, texts: Any) -> tuple[Any, Any]:
+        """Encode documents by the tokenizer itself, see `encode`."""
+        np = need("numpy")
+        ids, lengths = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for part in parts_of(texts, WHOLE_BYTES):
+            encoded = [[*one, *self._end] for one in self._batch(part.to_pylist())]
+            lengths.append(np.fromiter((len(one) for one in encoded), dtype=np.int64, count=len(encoded)))
+            flat = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int64, count=int(lengths[-1].sum()))
+            ids.append(self._stored(flat))
+        return np.concatenate(ids[1:] or ids), np.concatenate(lengths)
+
+    def _stored(self, ids: Any) -> Any:
+        np = need("numpy")
+        if ids.size and int(ids.max()) > np.iinfo(self.dtype).max:
+            raise PreprocessError(f"The tokenizer gave id {int(ids.max())}, which {self.dtype} cannot hold: its vocabulary "
+                                  f"has {self.vocab_size} entries but its ids have gaps. Use a tokenizer without gaps.")
+        return ids.astype(self.dtype)
+
+    def encode(self, texts: Any, whole: bool = False) -> tuple[Any, Any]:
         """Encode documents.
 
         Args:
-            texts: the documents.
+            texts: an Arrow array of strings that are not empty.
+            whole: leave every document to the tokenizer itself.
 
         Returns:
             The ids of all of them in one array of `dtype`, shape (tokens,), and the number of ids
             of each, int32, shape (documents,).
         """
         np = need("numpy")
-        encoded: list[list[int]] = self._batch(list(texts))
-        lengths = np.fromiter((len(ids) for ids in encoded), dtype=np.int32, count=len(encoded))
-        flat = np.fromiter((number for ids in encoded for number in ids), dtype=np.int64, count=int(lengths.sum()))
-        if flat.size and int(flat.max()) > np.iinfo(self.dtype).max:
-            raise PreprocessError(f"The tokenizer gave id {int(flat.max())}, which {self.dtype} cannot hold: its vocabulary "
-                                  f"has {self.vocab_size} entries but its ids have gaps. Use a tokenizer without gaps.")
-        return flat.astype(self.dtype), lengths
+        if whole or self.pieces is None:
+            ids, lengths = self.encode_whole(texts)
+            return ids, lengths.astype(np.int32)
+        canonical = self.pieces.canonical(texts)
+        special = self.pieces.special_rows(canonical)
+        if not special.any():
+            ids, lengths = self.pieces.encode(canonical)
+            return self._stored(ids), lengths.astype(np.int32)
+        arrow = need("pyarrow")
+        lengths = np.zeros(len(texts), dtype=np.int64)
+        by_tokenizer, lengths[special] = self.encode_whole(texts.filter(arrow.array(special)))
+        by_pieces = np.zeros(0, dtype=self.dtype)
+        if not special.all():
+            by_pieces, lengths[~special] = self.pieces.encode(canonical.filter(arrow.array(~special)))
+        chosen = np.repeat(special, lengths)
+        ids = np.empty(len(chosen), dtype=self.dtype)
+        ids[chosen], ids[~chosen] = by_tokenizer, self._stored(by_pieces)
+        return ids, lengths.astype(np.int32)
+
+    def disagreement(self, texts: Any) -> str | None:
+        """Compare both ways of encoding for the first documents; None where they agree."""
+        np = need("numpy")
+        first = next(parts_of(texts[:CHECK_DOCUMENTS], CHECK_BYTES))
+        if int(offsets_of(first)[-1] - offsets_of(first)[0]) > 2 * CHECK_BYTES:
+            return None  # a single document, too large to be encoded twice
+        ours, theirs = self.encode(first), self.encode(first, whole=True)
+        if all(np.array_equal(one, other) for one, other in zip(ours, theirs)):
+            return None
+        return f"its own encoding of the first {len(first)} documents differs from that of their pieces"
 
 
-def load_encoder(folder: Path) -> Encoder:
+def load_encoder(folder: Path, append_eod: bool) -> Encoder:
     """The tokenizer of a folder: by the tokenizers library where tokenizer.json says all, else by transformers."""
     tokens = special_tokens(folder)
-    if (folder / "tokenizer.json").is_file():
+    path = folder / "tokenizer.json"
+    if append_eod and "eos_token" not in tokens:
+        raise PreprocessError("--append-eod needs the tokenizer's eos_token, and tokenizer_config.json names none. "
+                              "Bring tokenizer_config.json, or leave --append-eod out (dataset_append_eod: false).")
+    if path.is_file():
         library = need("tokenizers")
         try:
-            plain = library.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            alone = library.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            raise PreprocessError(f"{folder / 'tokenizer.json'} cannot be loaded by tokenizers {library.__version__}: {error}. "
+            raise PreprocessError(f"{path} cannot be loaded by tokenizers {library.__version__}: {error}. "
                                   "Bring the file again, or use a newer tokenizers.") from error
-        plain.no_truncation()
-        plain.no_padding()
-        reason = why_not_plain(folder, plain)
+        alone.no_truncation()
+        alone.no_padding()
+        spec = read_json(path)
+        reason = why_not_alone(folder, alone, spec)
         if reason is None:
-            encode = getattr(plain, "encode_batch_fast", plain.encode_batch)
-            eod = plain.token_to_id(tokens["eos_token"]) if "eos_token" in tokens else None
-            return Encoder(f"tokenizers {library.__version__}", plain.get_vocab_size(with_added_tokens=True), eod,
-                           lambda texts: [encoding.ids for encoding in encode(texts)])
+            end = [alone.token_to_id(tokens["eos_token"])] if append_eod else []
+            pieces, why_whole = None, ""
+            try:
+                pieces = Pieces(library, alone, spec, end)
+            except NoPieces as error:
+                why_whole = str(error)
+            encode = getattr(alone, "encode_batch_fast", alone.encode_batch)
+            return Encoder(f"tokenizers {library.__version__}", alone.get_vocab_size(with_added_tokens=True),
+                           lambda texts: [encoding.ids for encoding in encode(texts)], end, pieces, why_whole)
         say(f"encoding by transformers, which is slower: {reason}")
     library = need("transformers")
     try:
@@ -208,50 +561,580 @@ def load_encoder(folder: Path) -> Encoder:
     except Exception as error:  # whatever its many backends raise
         raise PreprocessError(f"{folder} cannot be loaded by transformers {library.__version__}: {error}. "
                               "Bring tokenizer.json as well, or the packages that this tokenizer needs.") from error
-    return Encoder(f"transformers {library.__version__}", len(whole), whole.eos_token_id, lambda texts: whole(texts)["input_ids"])
+    return Encoder(f"transformers {library.__version__}", len(whole), lambda texts: list(whole(texts)["input_ids"]),
+                   [whole.eos_token_id] if append_eod else [], None, "transformers encodes")
 
 
 # -- input -------------------------------------------------------------------------------------------------------
 
 
-class Table:
-    """One text column of a parquet file, read in batches."""
+def kind_of(path: Path) -> str | None:
+    """How a file is read, by the end of its name: parquet, json or csv; None for others."""
+    return next((kind for end, kind in KINDS.items() if path.name.lower().endswith(end)), None)
 
-    def __init__(self, path: Path, key: str) -> None:
-        self.path, self.key = path, key
+
+def source_files(words: Sequence[str]) -> list[Path]:
+    """The files that the words of --input stand for: files, globs and folders; each once, in their order.
+
+    Raises:
+        PreprocessError: when a word stands for nothing that can be read.
+    """
+    known = ", ".join(KINDS)
+    files: list[Path] = []
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            found = sorted(item for item in path.rglob("*") if item.is_file() and kind_of(item)
+                           and not any(part.startswith(".") for part in item.relative_to(path).parts))
+            if not found:
+                raise PreprocessError(f"Folder {path} holds no file whose name ends in {known}. Set --input (dataset_input).")
+        elif path.is_file():
+            found = [path]
+        else:
+            found = sorted(Path(item) for item in glob.glob(word, recursive=True) if os.path.isfile(item))
+            if not found:
+                raise PreprocessError(f"There is no file {word}. Set --input to files, globs or folders (dataset_src, dataset_input).")
+        files += [item for item in found if item not in files]
+    for path in files:
+        if kind_of(path) is None:
+            raise PreprocessError(f"{path} is of no known kind: expected a name that ends in {known}. Rename it, or set --input.")
+    return files
+
+
+def parts_of(texts: Any, size: int) -> Iterator[Any]:
+    """Cut an Arrow array of strings into slices of about as many bytes; at least one row each."""
+    np = need("numpy")
+    offsets, at = offsets_of(texts), 0
+    while at < len(texts):
+        end = max(at + 1, int(np.searchsorted(offsets, int(offsets[at]) + size, side="right")) - 1)
+        yield texts[at:end]
+        at = end
+
+
+class Source:
+    """One column of a file, read piece by piece.
+
+    Attributes:
+        path: of the file.
+        rows: in all, where the file tells beforehand, else None.
+        fraction: of the file that has been read.
+    """
+
+    def __init__(self, path: Path, key: str, chunk: int) -> None:
+        self.path, self.key, self.chunk = path, key, chunk
+        self.rows: int | None = None
+        self.fraction = 0.0
+        self._size = max(path.stat().st_size, 1)
+
+    def arrays(self) -> Iterator[Any]:
+        """Arrow arrays of the column, in order: strings, possibly large or dictionary-encoded, nulls included."""
+        raise NotImplementedError
+
+    def place(self, row: int) -> str:
+        """Where a row is found, counted from 0; for messages."""
+        return f"{self.path}, row {row + 1}"
+
+    def texts(self) -> Iterator[tuple[int, Any]]:
+        """Numbers of rows, and their documents: Arrow arrays of valid strings, none null or empty."""
+        arrow, compute = need("pyarrow"), need("pyarrow.compute")
+        row = 0
+        for array in self.arrays():
+            if arrow.types.is_dictionary(array.type):
+                array = array.dictionary_decode()
+            if arrow.types.is_large_string(array.type):
+                if array.nbytes > LARGEST_DOCUMENT and len(array) == 1:
+                    raise PreprocessError(f"{self.place(row)}: a document of {array.nbytes} bytes, expected less than 2 GiB. "
+                                          "Cut it into several.")
+                narrow = [array[at:at + 1].cast(arrow.string()) for at in range(len(array))] if array.nbytes > LARGEST_DOCUMENT \
+                    else [array.cast(arrow.string())]
+            else:
+                narrow = [array]
+            for part in narrow:
+                try:
+                    part.validate(full=True)
+                except arrow.ArrowInvalid as error:
+                    raise PreprocessError(f"{self.place(row + invalid_row(part))}: the text is not valid UTF-8. "
+                                          "Convert the file to UTF-8.") from error
+                filled = compute.greater(compute.binary_length(part), 0)
+                count = len(part)
+                yield count, (part if part.null_count == 0 and compute.all(filled).as_py() is not False else part.filter(filled))
+                row += count
+
+    def wrong_key(self, found: Iterable[str]) -> PreprocessError:
+        """The error for a file without the column."""
+        return PreprocessError(f"{self.path} has no column {self.key!r}: expected a column of texts of that name, found: "
+                               f"{', '.join(found)}. Set --json-keys (dataset_json_key).")
+
+    def unreadable(self, kind: str, error: Exception) -> PreprocessError:
+        """The error for a file that is not what its name says."""
+        return PreprocessError(f"{self.path} cannot be read as {kind}: {error}. The file is missing, truncated or "
+                               "corrupt: bring it again and compare its SHA-256 (dataset_src, dataset_sha256).")
+
+    def _stream(self) -> Any:
+        return gzip.open(self.path, "rb") if self.path.name.lower().endswith(".gz") else self.path.open("rb")
+
+    def _read_so_far(self, stream: Any) -> None:
+        """Note how far a stream of `_stream` has come."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self.fraction = min(1.0, (stream.fileobj if isinstance(stream, gzip.GzipFile) else stream).tell() / self._size)
+
+
+def invalid_row(texts: Any) -> int:
+    """The first row of an Arrow array of strings that is no UTF-8."""
+    for number, text in enumerate(texts.cast(need("pyarrow").binary()).to_pylist()):
+        try:
+            (text or b"").decode()
+        except UnicodeDecodeError:
+            return number
+    return 0
+
+
+class ParquetSource(Source):
+    """A column of a parquet file. Pages are read as they are needed, so the size of a row group does not matter."""
+
+    def __init__(self, path: Path, key: str, chunk: int) -> None:
+        super().__init__(path, key, chunk)
         self._arrow = need("pyarrow")
         with self._reading():
-            self._file = need("pyarrow.parquet").ParquetFile(str(path))
-            self.rows: int = self._file.metadata.num_rows
+            # Without a buffer size Arrow reads the column of a whole row group at once.
+            self._file = need("pyarrow.parquet").ParquetFile(str(path), buffer_size=1 << 20)
+            metadata = self._file.metadata
+            self.rows = metadata.num_rows
             schema = self._file.schema_arrow
         if key not in schema.names:
-            raise PreprocessError(f"{path} has no column {key!r}: expected a column of texts of that name, found: "
-                                  f"{', '.join(schema.names)}. Set --json-keys (dataset_json_key).")
+            raise self.wrong_key(schema.names)
         kind = schema.field(key).type
-        if str(kind) not in ("string", "large_string"):
+        value = kind.value_type if self._arrow.types.is_dictionary(kind) else kind
+        if str(value) not in ("string", "large_string"):
             raise PreprocessError(f"Column {key!r} of {path} holds {kind}, expected string. Set --json-keys (dataset_json_key).")
+        column = next((at for at in range(metadata.num_columns) if metadata.schema.column(at).path == key), 0)
+        size = sum(metadata.row_group(at).column(column).total_uncompressed_size for at in range(metadata.num_row_groups))
+        # Half a chunk by the mean row; few enough that repeated texts, which parquet stores once, stay small as well.
+        self._batch = max(1, min(2048, chunk * max(self.rows, 1) // (2 * max(size, 1))))
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         try:
             yield
         except (self._arrow.ArrowException, OSError) as error:
-            raise PreprocessError(f"{self.path} cannot be read as parquet: {error}. The file is missing, truncated or "
-                                  "corrupt: bring it again and compare its SHA-256 (dataset_src, dataset_sha256).") from error
+            raise self.unreadable("parquet", error) from error
 
-    def batches(self) -> Iterator[list[str | None]]:
-        """The texts of the rows, in order; None for a null."""
-        iterator = self._file.iter_batches(batch_size=BATCH_ROWS, columns=[self.key])
+    def arrays(self) -> Iterator[Any]:
+        """See `Source.arrays`."""
+        batches = self._file.iter_batches(batch_size=self._batch, columns=[self.key], use_threads=False)
+        read = 0
         while True:
             with self._reading():
+                batch = next(batches, None)
+            if batch is None:
+                break
+            read += batch.num_rows
+            self.fraction = read / max(self.rows or 0, 1)
+            yield batch.column(0)
+        if read != self.rows:
+            raise PreprocessError(f"{self.path} gave {read} rows, its footer promises {self.rows}: the file is corrupt. "
+                                  "Bring it again (dataset_src).")
+
+
+class JsonSource(Source):
+    """A key of the objects of a file of JSON lines. Lines without the key count as empty rows."""
+
+    _first_line = 1  # of the block at hand
+
+    def place(self, row: int) -> str:
+        """Where a row is found; blank lines are not counted among the rows."""
+        return f"{self.path}, document {row + 1}"
+
+    def arrays(self) -> Iterator[Any]:
+        """See `Source.arrays`."""
+        arrow, reader = need("pyarrow"), need("pyarrow.json")
+        schema = arrow.schema([(self.key, arrow.string())])
+        parse = reader.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+        for number, block in enumerate(self._blocks()):
+            try:
+                table = reader.read_json(arrow.BufferReader(block), parse_options=parse,
+                                         read_options=reader.ReadOptions(use_threads=False, block_size=len(block) + 1))
+                array = table.column(0).combine_chunks() if table.num_rows else arrow.array([], arrow.string())
+                array = array.chunk(0) if isinstance(array, arrow.ChunkedArray) and array.num_chunks else array
+                if len(array) != block.count(b"\n") and len(array) != sum(1 for line in block.splitlines() if line.strip()):
+                    array = self._by_line(block)
+            except arrow.ArrowException:
+                array = self._by_line(block)
+            if number == 0 and array.null_count == len(array):
+                self._look_for_key(block)
+            yield array
+            self._first_line += block.count(b"\n")
+
+    def _blocks(self) -> Iterator[bytes]:
+        """The file in blocks of whole lines, about a chunk each."""
+        held: list[bytes] = []
+        try:
+            with self._stream() as stream:
+                first = True
+                for data in iter(lambda: stream.read(self.chunk), b""):
+                    data = data[3:] if first and data.startswith(b"\xef\xbb\xbf") else data
+                    first = False
+                    self._read_so_far(stream)
+                    end = data.rfind(b"\n") + 1
+                    if end == 0:
+                        held.append(data)
+                        continue
+                    yield b"".join([*held, data[:end]])
+                    held = [data[end:]]
+        except (OSError, EOFError) as error:
+            raise self.unreadable("JSON lines", error) from error
+        last = b"".join(held)
+        if last:
+            yield last + b"\n"
+
+    def _by_line(self, block: bytes) -> Any:
+        """Read a block that Arrow does not like line by line: slower, and able to tell which line is wrong."""
+        found: list[str | None] = []
+        for number, line in enumerate(block.split(b"\n"), self._first_line):
+            if not line.strip():
+                continue
+            where = f"{self.path}, line {number}"
+            try:
+                item = json.loads(line.decode())
+            except UnicodeDecodeError as error:
+                raise PreprocessError(f"{where}: the text is not valid UTF-8 ({error}). Convert the file to UTF-8.") from error
+            except (ValueError, RecursionError) as error:
+                raise PreprocessError(f"{where}: not valid JSON: {error}. Expected a JSON object a line; mend or remove the line.") from error
+            text = item.get(self.key) if isinstance(item, dict) else item
+            if not isinstance(item, dict) or not isinstance(text, (str, type(None))):
+                raise PreprocessError(f"{where}: expected an object whose {self.key!r} is a string, found {line[:80]!r}. "
+                                      "Mend or remove the line, or set --json-keys (dataset_json_key).")
+            try:
+                (text or "").encode()
+            except UnicodeEncodeError as error:
+                raise PreprocessError(f"{where}: {self.key!r} holds half of a surrogate pair, which is no character ({error}). "
+                                      "Mend or remove the line.") from error
+            found.append(text)
+        return need("pyarrow").array(found, need("pyarrow").string())
+
+    def _look_for_key(self, block: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            for line in block.split(b"\n")[:100]:
+                item = json.loads(line or b"{}")
+                if isinstance(item, dict) and item and self.key not in item:
+                    raise self.wrong_key(item)
+
+
+class CsvSource(Source):
+    """A column of a CSV file with a header; quoted fields may hold newlines."""
+
+    def arrays(self) -> Iterator[Any]:
+        """See `Source.arrays`."""
+        arrow = need("pyarrow")
+        csv.field_size_limit((1 << 31) - 1)
+        held: list[str] = []
+        size = 0
+        try:
+            with self._stream() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
+                rows = csv.reader(stream, strict=True)
                 try:
-                    batch = next(iterator)
-                except StopIteration:
-                    return
-            yield batch.column(0).to_pylist()
+                    header = next(rows, [])
+                    if self.key not in header:
+                        raise self.wrong_key(header)
+                    column = header.index(self.key)
+                    for row in rows:
+                        if not row:
+                            continue
+                        if len(row) != len(header):
+                            raise PreprocessError(f"{self.path}, line {rows.line_num}: {len(row)} fields, expected {len(header)} as in "
+                                                  "the header. Mend the line; quote fields that hold commas, quotes or newlines.")
+                        held.append(row[column])
+                        size += len(row[column])
+                        if size >= self.chunk // 2:
+                            self._read_so_far(raw)
+                            yield arrow.array(held, arrow.string())
+                            held, size = [], 0
+                except csv.Error as error:
+                    raise PreprocessError(f"{self.path}, line {rows.line_num}: not valid CSV: {error}. Mend the line.") from error
+                except UnicodeDecodeError as error:
+                    raise PreprocessError(f"{self.path}, after line {rows.line_num}: the text is not valid UTF-8 ({error}). "
+                                          "Convert the file to UTF-8.") from error
+        except (OSError, EOFError) as error:
+            raise self.unreadable("CSV", error) from error
+        yield arrow.array(held, arrow.string())
+
+
+SOURCES: dict[str, type[Source]] = {"parquet": ParquetSource, "json": JsonSource, "csv": CsvSource}
+
+
+class Chunk:
+    """Documents to be encoded at once.
+
+    Attributes:
+        texts: Arrow array of strings.
+        rows: that were read for it, empty ones included.
+        size: of the texts in bytes.
+        done: files that have been read, with the fraction of the last one.
+        whole: documents are left to the tokenizer itself.
+    """
+
+    def __init__(self, texts: Any, rows: int, done: float, whole: bool) -> None:
+        self.texts, self.rows, self.done, self.whole = texts, rows, done, whole
+        offsets = offsets_of(texts)
+        self.size = int(offsets[-1] - offsets[0]) if len(texts) else 0
+
+
+def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Iterator[Chunk]:
+    """The documents of a file in chunks of about as many bytes; the first ones are encoded both ways and compared."""
+    arrow = need("pyarrow")
+    held: list[Any] = []
+    rows = held_bytes = 0
+    first = True
+
+    def make() -> Chunk:
+        nonlocal first
+        texts = arrow.concat_arrays(held) if held else arrow.array([], arrow.string())
+        if first and len(texts) and encoder.pieces is not None:
+            first = False
+            difference = encoder.disagreement(texts)
+            if difference is not None:
+                encoder.pieces, encoder.why_whole = None, f"{difference} ({source.path})"
+                say(f"documents are encoded whole from {source.path} on: {difference}. Please report this")
+        return Chunk(texts, rows, number + source.fraction, encoder.pieces is None)
+
+    for count, texts in source.texts():
+        for part in parts_of(texts, size):
+            offsets = offsets_of(part)
+            part_bytes = int(offsets[-1] - offsets[0])
+            if held and held_bytes + part_bytes > size:
+                yield make()
+                held, held_bytes, rows = [], 0, 0
+            held.append(part)
+            held_bytes += part_bytes
+        rows += count
+    if rows or held:
+        yield make()
+
+
+# -- processes ---------------------------------------------------------------------------------------------------
+
+
+class Pool:
+    """Processes that encode chunks.
+
+    They are forked, so that the tokenizer is loaded once, and end with this process, however it ends: Linux sends
+    them SIGKILL then, and without that they end at the end of their pipe.
+    """
+
+    def __init__(self, encoder: Encoder, workers: int, close: Sequence[int] = ()) -> None:
+        """Start them.
+
+        Args:
+            encoder: what they encode with.
+            workers: how many.
+            close: file descriptors that they shall not keep open.
+        """
+        context = importlib.import_module("multiprocessing").get_context("fork")
+        self._processes: dict[Any, Any] = {}
+        for name in ("stdout", "stderr"):
+            getattr(sys, name).flush()
+        for _ in range(workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=self._work, args=(encoder, theirs, [ours, *self._processes], close, os.getpid()), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes[ours] = process
+
+    @staticmethod
+    def _work(encoder: Encoder, pipe: Any, others: Sequence[Any], close: Sequence[int], parent: int) -> None:
+        """Encode what comes through a pipe until it ends."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            return
+        for other in others:
+            other.close()
+        for descriptor in close:
+            os.close(descriptor)
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        arrow = need("pyarrow")
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                count, whole = pipe.recv()
+                buffers = [None, arrow.py_buffer(pipe.recv_bytes()), arrow.py_buffer(pipe.recv_bytes())]
+                try:
+                    ids, lengths = encoder.encode(arrow.Array.from_buffers(arrow.string(), count, buffers), whole)
+                except PreprocessError as error:
+                    pipe.send(str(error))
+                    continue
+                except MemoryError:
+                    pipe.send("A worker has no memory left. Use fewer --workers (dataset_workers) or a smaller --chunk-mib.")
+                    continue
+                except Exception as error:
+                    pipe.send(f"A worker failed: {type(error).__name__}: {error}.")
+                    continue
+                pipe.send(None)
+                pipe.send_bytes(memoryview(lengths).cast("B") if len(lengths) else b"")
+                pipe.send_bytes(memoryview(ids).cast("B") if len(ids) else b"")
+                del buffers, ids, lengths
+
+    def encode(self, chunks: Iterator[Chunk], dtype: str) -> Iterator[tuple[Chunk, Any, Any]]:
+        """Encode chunks. They come back in their order, with ids and lengths; at most 2 x workers are held.
+
+        Raises:
+            PreprocessError: when a worker fails or dies.
+        """
+        idle = list(self._processes)
+        busy: dict[Any, list[Any]] = {}
+        order: collections.deque[list[Any]] = collections.deque()
+        for chunk in chunks:
+            while not idle or len(order) >= 2 * len(self._processes):
+                self._collect(idle, busy, dtype)
+                while order and order[0][1] is not None:
+                    done = order.popleft()
+                    yield done[0], done[1], done[2]
+            entry: list[Any] = [chunk, None, None]
+            pipe = idle.pop()
+            self._send(pipe, chunk)
+            order.append(entry)
+            busy[pipe] = entry
+        while order:
+            while order[0][1] is None:
+                self._collect(idle, busy, dtype)
+            done = order.popleft()
+            yield done[0], done[1], done[2]
+
+    def _send(self, pipe: Any, chunk: Chunk) -> None:
+        np = need("numpy")
+        offsets = offsets_of(chunk.texts)
+        values = chunk.texts.buffers()[2]
+        try:
+            pipe.send((len(chunk.texts), chunk.whole))
+            if len(chunk.texts):
+                pipe.send_bytes(memoryview(np.ascontiguousarray(offsets - offsets[0])).cast("B"))
+                pipe.send_bytes(memoryview(values)[int(offsets[0]):int(offsets[-1])])
+            else:
+                pipe.send_bytes(bytes(4))
+                pipe.send_bytes(b"")
+        except OSError as error:
+            raise self._died(pipe) from error
+        chunk.texts = None  # the worker has it
+
+    def _collect(self, idle: list[Any], busy: dict[Any, list[Any]], dtype: str) -> None:
+        """Wait for workers that are done and take their results."""
+        np = need("numpy")
+        for pipe in importlib.import_module("multiprocessing.connection").wait(list(busy)):
+            try:
+                failure = pipe.recv()
+                if failure is not None:
+                    raise PreprocessError(failure)
+                lengths, ids = pipe.recv_bytes(), pipe.recv_bytes()
+            except (EOFError, OSError) as error:
+                raise self._died(pipe) from error
+            entry = busy.pop(pipe)
+            entry[1:] = np.frombuffer(ids, dtype=dtype), np.frombuffer(lengths, dtype=np.int32)
+            idle.append(pipe)
+
+    def _died(self, pipe: Any) -> PreprocessError:
+        process = self._processes[pipe]
+        process.join(5)
+        code = process.exitcode
+        how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
+        hint = " (signal 9 comes from the kernel when memory runs out, see dmesg, or from somebody)" if code == -9 else ""
+        return PreprocessError(f"A worker, process {process.pid}, {how}{hint}. Nothing was written; run again, with fewer --workers "
+                               "(dataset_workers) or a smaller --chunk-mib if memory was short.")
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes.values():
+            process.kill()
+        for pipe, process in self._processes.items():
+            process.join()
+            pipe.close()
 
 
 # -- output ------------------------------------------------------------------------------------------------------
+
+
+class Hashes:
+    """SHA-256 of the source files, computed by a thread of its own while others work (hashing lets go of Python's lock)."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = list(files)
+        self._before = [self._state(path) for path in files]
+        self._found: list[str] = []
+        self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    @staticmethod
+    def _state(path: Path) -> tuple[int, int, int]:
+        state = path.stat()
+        return state.st_size, state.st_mtime_ns, state.st_ino
+
+    def start(self) -> None:
+        """Begin, if not begun yet."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._found = [sha256_of(path) for path in self._files]
+        except OSError as error:
+            self._error = error
+
+    def sources(self) -> list[dict[str, Any]]:
+        """Name, size and hash of each file, in order.
+
+        Raises:
+            PreprocessError: when a file has changed since this object was made.
+        """
+        self.start()
+        assert self._thread is not None  # noqa: S101
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        for path, before in zip(self._files, self._before):
+            if self._state(path) != before:
+                raise PreprocessError(f"{path} has changed while it was read. Let nothing write to it, and run again.")
+        return [{"name": path.name, "size": before[0], "sha256": found}
+                for path, before, found in zip(self._files, self._before, self._found)]
+
+    def sizes(self) -> list[int]:
+        """Bytes of each file, in order."""
+        return [before[0] for before in self._before]
+
+
+class Progress:
+    """Tells how far a run is: a bar on a terminal, else a line every so many rows."""
+
+    def __init__(self, files: int, rows: int | None, log_interval: int) -> None:
+        self._files, self._of, self._interval = files, "" if rows is None else f" of {rows}", log_interval
+        self._bar = sys.stdout.isatty()
+        self._start, self._shown = time.monotonic(), 0.0
+        self.rows = self.documents = self.tokens = self.bytes = 0
+
+    def seconds(self) -> float:
+        """Time since the start."""
+        return max(time.monotonic() - self._start, 1e-9)
+
+    def add(self, chunk: Chunk, documents: int, tokens: int) -> None:
+        """Count a chunk that is done."""
+        before = self.rows
+        self.rows += chunk.rows
+        self.documents += documents
+        self.tokens += tokens
+        self.bytes += chunk.size
+        speed = f"{self.bytes / 1e6 / self.seconds():.1f} MB/s, {self.tokens / self.seconds():.0f} tokens/s"
+        if self._bar:
+            if self.seconds() - self._shown > 0.1:
+                self._shown = self.seconds()
+                part = chunk.done / self._files
+                print(f"\r[{'#' * round(30 * part):<30}] {100 * part:3.0f} % {speed}\033[K", end="", flush=True)
+        elif self.rows // self._interval > before // self._interval:
+            say(f"{self.rows}{self._of} rows, {self.documents} documents, {self.tokens} tokens, {speed}")
+
+    def end(self) -> None:
+        """Clear the bar."""
+        if self._bar:
+            print("\r\033[K", end="", flush=True)
 
 
 class Output:
@@ -259,6 +1142,8 @@ class Output:
 
     def __init__(self, stem: str) -> None:
         self.bin, self.idx, self.manifest = (Path(stem + end) for end in (".bin", ".idx", ".manifest.json"))
+        self._lengths: list[Any] = []
+        self._hashes: dict[Path, str] = {}
 
     @staticmethod
     def _temporary(path: Path) -> Path:
@@ -270,59 +1155,48 @@ class Output:
             with contextlib.suppress(FileNotFoundError):
                 self._temporary(path).unlink()
 
-    def is_made_from(self, inputs: dict[str, Any]) -> bool:
-        """True when the files are whole and were made from these inputs."""
+    def is_made_from(self, inputs: dict[str, Any], hashes: Hashes) -> bool:
+        """True when the files are whole and were made from these inputs; the sources are hashed only where all else agrees."""
         try:
             manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            outputs, noted = manifest["outputs"], manifest["inputs"]
+            sizes = [source["size"] for source in noted["sources"]]
+            whole = all(path.is_file() and outputs[path.name]["size"] == path.stat().st_size for path in (self.bin, self.idx))
+        except (OSError, ValueError, KeyError, TypeError):
             return False
-        if not isinstance(manifest, dict) or manifest.get("inputs") != inputs:
+        if (manifest.get("format") != MANIFEST_FORMAT or not whole or sizes != hashes.sizes()
+                or {**noted, "sources": None} != {**inputs, "sources": None}):
             return False
-        outputs = manifest.get("outputs", {})
-        return all(path.is_file() and outputs.get(path.name, {}).get("size") == path.stat().st_size
-                   and outputs[path.name].get("sha256") == sha256_of(path) for path in (self.bin, self.idx))
+        hashes.start()
+        return bool(all(outputs[path.name].get("sha256") == sha256_of(path) for path in (self.bin, self.idx))
+                    and noted["sources"] == hashes.sources())
 
-    def write(self, table: Table, encoder: Encoder, inputs: dict[str, Any], append_eod: bool, log_interval: int) -> dict[str, Any]:
-        """Encode all rows and put the three files in place. Returns the manifest."""
-        np = need("numpy")
-        if append_eod and encoder.eod is None:
-            raise PreprocessError("--append-eod needs the tokenizer's eos_token, and tokenizer_config.json names none. "
-                                  "Bring tokenizer_config.json, or leave --append-eod out (dataset_append_eod: false).")
-        all_lengths = []
-        documents = tokens = rows = 0
-        start = time.monotonic()
+    def write(self, encoded: Iterable[tuple[Chunk, Any, Any]], progress: Progress) -> None:
+        """Write the ids of all documents, as they come."""
+        digest = hashlib.sha256()
         with self._temporary(self.bin).open("wb") as stream:
-            for batch in table.batches():
-                texts = [text for text in batch if text]
-                ids, lengths = encoder.encode_documents(texts)
-                if append_eod:
-                    ids = np.insert(ids, np.cumsum(lengths), encoder.eod)
-                    lengths = lengths + np.int32(1)
-                stream.write(ids.tobytes(order="C"))
-                all_lengths.append(lengths.astype(np.int32))
-                before, rows = rows, rows + len(batch)
-                documents, tokens = documents + len(texts), tokens + int(ids.size)
-                if rows // log_interval > before // log_interval or rows == table.rows:
-                    say(f"{rows} of {table.rows} rows, {documents} documents, {tokens} tokens, "
-                        f"{rows / max(time.monotonic() - start, 1e-9):.0f} rows/s")
+            for chunk, ids, lengths in encoded:
+                data = memoryview(ids).cast("B") if len(ids) else b""
+                stream.write(data)
+                digest.update(data)
+                self._lengths.append(lengths)
+                progress.add(chunk, len(lengths), len(ids))
             self._flush(stream)
-        if rows != table.rows:
-            raise PreprocessError(f"{table.path} gave {rows} rows, its footer promises {table.rows}: the file is corrupt. "
-                                  "Bring it again (dataset_src).")
-        if documents == 0:
-            raise PreprocessError(f"{table.path} has no text: all {rows} rows of column {table.key!r} are empty. "
-                                  "Set --json-keys (dataset_json_key) or bring another file (dataset_src).")
-        lengths = np.concatenate(all_lengths)
-        self._write_idx(lengths, encoder.dtype)
-        manifest = {
-            "format": MANIFEST_FORMAT,
-            "inputs": inputs,
-            "outputs": {path.name: {"sha256": sha256_of(temporary), "size": temporary.stat().st_size}
-                        for path, temporary in ((path, self._temporary(path)) for path in (self.bin, self.idx))},
-            "encoder": encoder.name, "vocab_size": encoder.vocab_size, "dtype": encoder.dtype,
-            "rows": rows, "documents": documents, "skipped": rows - documents, "tokens": tokens,
-            "longest_document": int(lengths.max()), "shortest_document": int(lengths.min()),
-        }
+        self._hashes[self.bin] = digest.hexdigest()
+
+    def statistics(self) -> dict[str, int]:
+        """Tokens of the shortest, the median and the longest document."""
+        np = need("numpy")
+        lengths = np.sort(np.concatenate(self._lengths))
+        return {"shortest_document": int(lengths[0]), "median_document": int(lengths[(len(lengths) - 1) // 2]),
+                "longest_document": int(lengths[-1])}
+
+    def finish(self, dtype: str, about: dict[str, Any]) -> None:
+        """Write index and manifest, and put the three files in place."""
+        self._write_idx(dtype)
+        manifest = {"format": MANIFEST_FORMAT, "dtype": dtype, **about,
+                    "outputs": {path.name: {"sha256": self._hashes[path], "size": self._temporary(path).stat().st_size}
+                                for path in (self.bin, self.idx)}}
         with self._temporary(self.manifest).open("wb") as stream:
             stream.write((json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
             self._flush(stream)
@@ -332,21 +1206,34 @@ class Output:
                 path.unlink()
         for path in (self.bin, self.idx, self.manifest):
             self._temporary(path).replace(path)
-        return manifest
+        folder = os.open(str(self.bin.parent), os.O_RDONLY)
+        with contextlib.suppress(OSError):  # not every file system can
+            os.fsync(folder)
+        os.close(folder)
 
-    def _write_idx(self, lengths: Any, dtype: str) -> None:
-        """Write the index: header, lengths (int32), byte offsets (int64), document bounds (int64)."""
+    def _index(self, dtype: str) -> Iterator[bytes]:
+        """The index in parts: header, lengths (int32), byte offsets (int64), document bounds (int64)."""
         np = need("numpy")
-        offsets = np.zeros(len(lengths), dtype=np.int64)
-        np.cumsum(lengths[:-1], dtype=np.int64, out=offsets[1:])
-        offsets *= np.dtype(dtype).itemsize
+        count = sum(len(lengths) for lengths in self._lengths)
+        yield IDX_MAGIC + struct.pack("<QB", IDX_VERSION, DTYPE_CODES[dtype]) + struct.pack("<QQ", count, count + 1)
+        for lengths in self._lengths:
+            yield lengths.astype(np.int32).tobytes(order="C")
+        at = 0
+        for lengths in self._lengths:
+            ends = np.cumsum(lengths, dtype=np.int64)
+            yield ((at + ends - lengths) * np.dtype(dtype).itemsize).astype(np.int64).tobytes(order="C")
+            at += int(ends[-1]) if len(ends) else 0
+        for first in range(0, count + 1, 1 << 20):
+            yield np.arange(first, min(first + (1 << 20), count + 1), dtype=np.int64).tobytes(order="C")
+
+    def _write_idx(self, dtype: str) -> None:
+        digest = hashlib.sha256()
         with self._temporary(self.idx).open("wb") as stream:
-            stream.write(IDX_MAGIC + struct.pack("<QB", IDX_VERSION, DTYPE_CODES[dtype]))
-            stream.write(struct.pack("<QQ", len(lengths), len(lengths) + 1))
-            stream.write(lengths.astype(np.int32).tobytes(order="C"))
-            stream.write(offsets.tobytes(order="C"))
-            stream.write(np.arange(len(lengths) + 1, dtype=np.int64).tobytes(order="C"))
+            for part in self._index(dtype):
+                stream.write(part)
+                digest.update(part)
             self._flush(stream)
+        self._hashes[self.idx] = digest.hexdigest()
 
     @staticmethod
     def _flush(stream: Any) -> None:
@@ -355,8 +1242,8 @@ class Output:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that two runs never write the same files."""
+def alone_in(folder: Path) -> Iterator[int]:
+    """Hold the folder, so that two runs never write the same files. Gives the descriptor that holds it."""
     descriptor = os.open(str(folder), os.O_RDONLY)
     try:
         try:
@@ -365,56 +1252,114 @@ def alone_in(folder: Path) -> Iterator[None]:
             raise PreprocessError(f"Another preprocessing is at work in {folder}. Wait for it to end.") from error
         except OSError as error:  # some network file systems have no locks
             say(f"{folder} cannot be locked ({error}); going on without")
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
+# -- program -----------------------------------------------------------------------------------------------------
+
+
+def make(key: str, files: Sequence[Path], encoder: Encoder, pool: Pool | None, output: Output,
+         inputs: dict[str, Any], hashes: Hashes, args: argparse.Namespace) -> None:
+    """Make the dataset of one key."""
+    np = need("numpy")
+    size = int(args.chunk_mib * (1 << 20))
+    sources = [SOURCES[str(kind_of(path))](path, key, size) for path in files]
+    known = [source.rows for source in sources if source.rows is not None]
+    rows = sum(known) if len(known) == len(sources) else None
+    say(f"{'' if rows is None else f'{rows} rows of '}{files[0] if len(files) == 1 else f'{len(files)} files'}, column {key!r}; "
+        f"encoding by {encoder.name}, {encoder.vocab_size} entries, ids stored as {encoder.dtype}")
+    say(f"documents are encoded whole: {encoder.why_whole}" if encoder.pieces is None
+        else "each distinct piece is encoded once: no merge of this vocabulary reaches across the cuts")
+    progress = Progress(len(files), rows, args.log_interval)
+    chunks = (chunk for number, source in enumerate(sources) for chunk in chunks_of(source, number, size, encoder))
+    if pool is None:
+        encoded = ((chunk, *(encoder.encode(chunk.texts, chunk.whole) if len(chunk.texts)
+                             else (np.zeros(0, dtype=encoder.dtype), np.zeros(0, dtype=np.int32)))) for chunk in chunks)
+        output.write(encoded, progress)
+    else:
+        output.write(pool.encode(chunks, encoder.dtype), progress)
+    progress.end()
+    if progress.documents == 0:
+        raise PreprocessError(f"{', '.join(str(path) for path in files[:3])}{' …' if len(files) > 3 else ''} has no text: all "
+                              f"{progress.rows} rows of column {key!r} are empty. Set --json-keys (dataset_json_key) or bring "
+                              "another file (dataset_src).")
+    seconds = progress.seconds()
+    lengths = output.statistics()
+    about = {"encoder": encoder.name, "encoding": "pieces" if encoder.pieces is not None else "whole documents",
+             "why_whole": encoder.why_whole, "vocab_size": encoder.vocab_size, "rows": progress.rows, "documents": progress.documents,
+             "skipped": progress.rows - progress.documents, "tokens": progress.tokens, "text_bytes": progress.bytes, **lengths}
+    output.finish(encoder.dtype, {**about, "inputs": {**inputs, "sources": hashes.sources()}})
+    say(f"{progress.rows} rows, {progress.documents} documents, {progress.tokens} tokens; a document has {lengths['shortest_document']} to "
+        f"{lengths['longest_document']} tokens, median {lengths['median_document']}; {seconds:.1f} s, "
+        f"{progress.tokens / seconds:.0f} tokens/s, {progress.bytes / 1e6 / seconds:.1f} MB/s, {max(args.used, 1)} at work")
+    say(f"wrote {output.bin}: {progress.documents} documents, {about['skipped']} empty rows skipped, {progress.tokens} tokens")
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Make the dataset of every key that is not made yet."""
-    source, folder, prefix = Path(args.input), Path(args.tokenizer_name_or_path), Path(args.output_prefix)
-    if not source.is_file():
-        raise PreprocessError(f"There is no file {source}. Set --input to the parquet file (dataset_src).")
+    folder, prefix = Path(args.tokenizer_name_or_path), Path(args.output_prefix)
+    files = source_files(args.input)
     tokenizer_hash = tokenizer_sha256(folder)
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    with alone_in(prefix.parent):
-        source_hash = sha256_of(source)
-        encoder = None
+    with alone_in(prefix.parent) as lock:
+        hashes = Hashes(files)
+        todo = []
         for key in args.json_keys:
             output = Output(f"{prefix}_{key}_document")
-            inputs = {"source_sha256": source_hash, "tokenizer_sha256": tokenizer_hash, "tokenizer_type": args.tokenizer_type,
-                      "json_key": key, "append_eod": args.append_eod}
+            inputs = {"tokenizer_sha256": tokenizer_hash, "tokenizer_type": args.tokenizer_type, "json_key": key,
+                      "append_eod": args.append_eod}
             output.discard_partial()
-            if output.is_made_from(inputs):
+            if output.is_made_from(inputs, hashes):
                 say(f"{output.bin} is up to date")
-                continue
-            try:
-                encoder = encoder or load_encoder(folder)
-                table = Table(source, key)
-                say(f"{table.rows} rows of {source}, column {key!r}; encoding by {encoder.name}, "
-                    f"{encoder.vocab_size} entries, ids stored as {encoder.dtype}")
-                made = output.write(table, encoder, inputs, args.append_eod, args.log_interval)
-            except BaseException:
-                output.discard_partial()
-                raise
-            say(f"wrote {output.bin}: {made['documents']} documents, {made['skipped']} empty rows skipped, {made['tokens']} tokens")
+            else:
+                todo.append((key, output, inputs))
+        if not todo:
+            return
+        encoder = load_encoder(folder, args.append_eod)
+        for module in ("pyarrow", "pyarrow.compute", *(["pyarrow.parquet"] if any(kind_of(path) == "parquet" for path in files) else [])):
+            need(module)
+        # More processes than chunks would only cost their start.
+        args.used = min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))
+        pool = Pool(encoder, args.used, [lock]) if args.used > 1 else None
+        try:
+            hashes.start()  # after the fork: threads and forks do not go together
+            pieces = encoder.pieces, encoder.why_whole
+            for key, output, inputs in todo:
+                encoder.pieces, encoder.why_whole = pieces
+                try:
+                    make(key, files, encoder, pool, output, inputs, hashes, args)
+                except BaseException:
+                    output.discard_partial()
+                    raise
+        finally:
+            if pool is not None:
+                pool.close()
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line: upstream's names."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n", 1)[0], allow_abbrev=False)
-    parser.add_argument("--input", required=True, help="parquet file, a document a row")
-    parser.add_argument("--json-keys", nargs="+", default=["text"], help="columns to encode, each into files of its own")
+    first, *more = str(__doc__).split("\n\n")
+    parser = argparse.ArgumentParser(description=first, epilog="\n\n".join(more[5:-1]), allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input", required=True, nargs="+", help=f"files, globs or folders, a document a row; by the name: {', '.join(KINDS)}")
+    parser.add_argument("--json-keys", nargs="+", default=["text"], help="columns to encode, each into files of its own (default: text)")
     parser.add_argument("--tokenizer-type", choices=["PretrainedFromHF"], default="PretrainedFromHF")
     parser.add_argument("--tokenizer-name-or-path", required=True, help="folder of the tokenizer")
     parser.add_argument("--output-prefix", required=True, help="files are PREFIX_<key>_document.bin and .idx")
     parser.add_argument("--append-eod", action="store_true", help="end each document with the tokenizer's eos token")
-    parser.add_argument("--workers", type=int, default=4, help="threads that encode; the output does not depend on it")
-    parser.add_argument("--log-interval", type=int, default=1000, help="rows between two lines of progress")
+    parser.add_argument("--workers", type=int, default=0, help="processes that encode (default: 0, as many as CPUs may be used)")
+    parser.add_argument("--chunk-mib", type=float, default=4, help="MiB of text that a worker gets at a time (default: 4)")
+    parser.add_argument("--log-interval", type=int, default=10000, help="rows between two lines of progress, at least a chunk (default: 10000)")
     args = parser.parse_args(argv)
-    for name in ("workers", "log_interval"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if args.workers < 0 or args.log_interval < 1:
+        parser.error("--workers must be at least 0, --log-interval at least 1")
+    if not 0 < args.chunk_mib <= 1024:
+        parser.error("--chunk-mib must be more than 0 and at most 1024")
+    args.workers = args.workers or len(os.sched_getaffinity(0))
+    args.json_keys = list(dict.fromkeys(args.json_keys))
+    args.used = 1
     return args
 
 
@@ -426,9 +1371,10 @@ def stop(number: int, _frame: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Returns its exit status."""
     args = arguments(argv)
-    # Read by the tokenizers library when it first encodes.
+    # Read by the tokenizers library when it first encodes, and by numpy's linear algebra, whose threads are not needed.
     os.environ["RAYON_NUM_THREADS"] = str(args.workers)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, stop)
     try:
         prepare(args)
