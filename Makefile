@@ -1,11 +1,12 @@
 # make rehearsal   the whole site.yml on two pretend nodes of this machine
 # make test        lint, unit tests, and the site on two molecule nodes, faults included
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
+# make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
 # make clean       remove everything that these made
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-upstream lint unit shim molecule clean
+.PHONY: rehearsal test test-upstream bench lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +51,10 @@ test-upstream: $(VENV)/.done .rehearsal/.packages
 	python -m rehearsal.artifacts real
 	pytest tests/upstream
 
+# Alone on the machine, please: it fails when a ratio misses its limit.
+bench: .rehearsal/bench/venv/.done
+	.rehearsal/bench/venv/bin/python -m bench $(ARGS)
+
 $(VENV)/.done: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 1; }
@@ -68,6 +73,14 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv .rehearsal/torch
 	.rehearsal/torch/bin/pip install --quiet --disable-pip-version-check --constraint rehearsal/constraints.txt \
 	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) numpy setuptools $$(grep -E '^(pytest|hypothesis)==' requirements-dev.txt)
+	touch $@
+
+.rehearsal/bench/venv/.done: bench/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || bash rehearsal/packages.sh python3-venv
+	$(PYTHON) -m venv .rehearsal/bench/venv
+	.rehearsal/bench/venv/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	touch $@
 
 clean:

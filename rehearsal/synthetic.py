@@ -24,10 +24,12 @@ _PREFACE = ("Below is an instruction that describes a task. Write a response tha
 class _Writer:
     """Sentences of invented words, whose frequencies follow Zipf's law."""
 
-    def __init__(self, seed: int, words: int) -> None:
+    def __init__(self, seed: int, words: int, shuffled: bool) -> None:
         self.random = random.Random(seed)  # noqa: S311
         # A dict keeps the order of first mention; a set's order changes from run to run.
         self.words = list(dict.fromkeys(self._word() for _ in range(words)))
+        if shuffled:
+            self.random.shuffle(self.words)
         self.cumulated = list(itertools.accumulate(1 / (rank + 1) for rank in range(len(self.words))))
 
     def _word(self) -> str:
@@ -48,14 +50,21 @@ class _Writer:
                 "text": f"{_PREFACE}{middle}\n\n### Response:\n{output}"}
 
 
-def rows(count: int, seed: int = 1, words: int = 4000) -> Iterator[dict[str, str]]:
-    """``count`` rows with alpaca's four columns, the same for the same seed; ``words``: invented words at most."""
-    writer = _Writer(seed, words)
+def rows(count: int, seed: int = 1, words: int = 4000, shuffled: bool = False) -> Iterator[dict[str, str]]:
+    """``count`` rows with alpaca's four columns, the same for the same seed.
+
+    Args:
+        count: how many.
+        seed: of the random numbers.
+        words: invented words at most.
+        shuffled: whether long words may be as frequent as short ones; else most of the frequent ones are short.
+    """
+    writer = _Writer(seed, words, shuffled)
     return (writer.row() for _ in range(count))
 
 
-def make_parquet(path: Path | str, rows_count: int = 2000, seed: int = 1, words: int = 4000) -> Path:
-    """Write ``rows_count`` alpaca-like rows to a parquet file and return its path.
+def make_parquet(path: Path | str, rows_count: int = 2000, seed: int = 1, words: int = 4000, shuffled: bool = False) -> Path:
+    """Write ``rows_count`` alpaca-like rows to a parquet file and return its path; the rest as in `rows`.
 
     Raises:
         OSError: when the file cannot be written.
@@ -65,14 +74,14 @@ def make_parquet(path: Path | str, rows_count: int = 2000, seed: int = 1, words:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = list(rows(rows_count, seed, words))
+    made = list(rows(rows_count, seed, words, shuffled))
     table = pyarrow.table({name: [row[name] for row in made] for name in COLUMNS})
     pyarrow.parquet.write_table(table, path)
     return path
 
 
 def make_tokenizer(folder: Path | str, vocab_size: int = 1000, rows_count: int = 500, seed: int = 1,
-                   words: int = 4000) -> Path:
+                   words: int = 4000, shuffled: bool = False) -> Path:
     """Train a BPE tokenizer of Mixtral's shape and write its files; returns the folder.
 
     Spaces become ▁, there is no pre-tokenizer, unknown characters fall back to bytes; ids 0, 1, 2 are
@@ -84,6 +93,7 @@ def make_tokenizer(folder: Path | str, vocab_size: int = 1000, rows_count: int =
         rows_count: rows of the synthetic data to train on.
         seed: of these rows.
         words: invented words at most.
+        shuffled: as in `rows`.
 
     Raises:
         ValueError: for a vocabulary too small.
@@ -100,7 +110,7 @@ def make_tokenizer(folder: Path | str, vocab_size: int = 1000, rows_count: int =
     # Only while training, so that no token spans words; Mixtral's tokenizer has no pre-tokenizer.
     tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS, show_progress=False)
-    tokenizer.train_from_iterator((row["text"] for row in rows(rows_count, seed, words)), trainer)
+    tokenizer.train_from_iterator((row["text"] for row in rows(rows_count, seed, words, shuffled)), trainer)
     tokenizer.pre_tokenizer = None
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
