@@ -2,11 +2,12 @@
 # make test        lint, unit tests, and the site on two molecule nodes, faults included
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
+# make test-vm     sharing by NFS, on two virtual machines
 # make clean       remove everything that these made
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-upstream bench lint unit shim molecule clean
+.PHONY: rehearsal test test-upstream test-vm bench lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,10 +21,12 @@ ARGS ?=
 # auto: the real Megatron-LM and AscendSpeed where their urls answer, else the stand-ins. PLAN=recipe: 2 x 8 ranks, TP2 PP4 EP2.
 UPSTREAM ?= auto
 PLAN ?= small
+# vm: two virtual machines, the data shared by NFS, a reboot of the worker; with the stand-ins and a small plan of its own.
+NODES ?= containers
 export MEGATRON_URL ASCENDSPEED_URL
 
-rehearsal: $(VENV)/.done .rehearsal/.packages
-	python -m rehearsal run --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
+rehearsal: $(VENV)/.done .rehearsal/.packages $(if $(filter vm,$(NODES)),.rehearsal/.machines)
+	python -m rehearsal run --nodes $(NODES) --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
 
 test: lint unit shim molecule
 
@@ -55,6 +58,11 @@ test-upstream: $(VENV)/.done .rehearsal/.packages
 bench: .rehearsal/bench/venv/.done
 	.rehearsal/bench/venv/bin/python -m bench $(ARGS)
 
+# A cluster folder of its own.
+test-vm: export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.rehearsal/molecule-nfs
+test-vm: $(VENV)/.done .rehearsal/.packages .rehearsal/.machines
+	molecule test -s nfs
+
 $(VENV)/.done: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 1; }
@@ -66,6 +74,11 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 .rehearsal/.packages: rehearsal/packages.sh rehearsal/nodes.py | $(VENV)/.done
 	mkdir -p .rehearsal
 	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck makeself g++ make
+	touch $@
+
+.rehearsal/.machines: rehearsal/packages.sh rehearsal/machines.py | $(VENV)/.done
+	mkdir -p .rehearsal
+	bash rehearsal/packages.sh $$(python -m rehearsal.machines check)
 	touch $@
 
 .rehearsal/torch/.done: rehearsal/constraints.txt requirements-dev.txt | $(VENV)/.done .rehearsal/.packages
@@ -84,5 +97,6 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 	touch $@
 
 clean:
+	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.machines clean
 	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.nodes clean
 	rm -rf .rehearsal $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis

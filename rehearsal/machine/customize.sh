@@ -17,7 +17,7 @@ chroot "$root" update-initramfs -u
 
 chroot "$root" systemctl unmask systemd-networkd-wait-online.service
 chroot "$root" systemctl enable systemd-networkd.service rehearsal-seed.service
-chroot "$root" systemctl mask dpkg-db-backup.timer systemd-pstore.service systemd-binfmt.service \
+chroot "$root" systemctl mask dpkg-db-backup.timer e2scrub_reap.service systemd-pstore.service systemd-binfmt.service \
     systemd-network-generator.service sys-kernel-debug.mount sys-kernel-tracing.mount
 # The first boot has nothing to bring up to date, and is not one to ask questions.
 : > "$root/etc/machine-id"
