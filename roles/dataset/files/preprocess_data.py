@@ -67,13 +67,15 @@ VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": "json", ".json.gz": "json",
          ".csv": "csv", ".csv.gz": "csv"}
 # Pieces that a worker remembers: their number, and the sum of their lengths in bytes.
-CACHE_PIECES, CACHE_BYTES = 500_000, 32 << 20
-# Pieces encoded, tokens gathered and bytes cut at a time: what bounds the temporary memory.
-ENCODE_STEP, GATHER_STEP, CUT_STEP = 20_000, 1 << 18, 1 << 18
+CACHE_PIECES, CACHE_BYTES = 200_000, 32 << 20
+# Pieces encoded in one text; texts encoded, tokens gathered and bytes cut at a time, which bounds the temporary memory.
+PIECES_IN_TEXT = 64
+ENCODE_STEP, GATHER_STEP, CUT_STEP = 256, 1 << 18, 1 << 18
 # The encodings that the tokenizers library returns are large: documents encoded whole go by as many bytes.
 WHOLE_BYTES = 1 << 19
 # The first documents of each file, as many and as many bytes, are encoded both ways and compared.
 CHECK_DOCUMENTS, CHECK_BYTES = 16, 1 << 15
+BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 # No UTF-8 text contains these bytes: they mark where a document begins and ends.
 BEGIN, END = 0xFF, 0xFE
 # An Arrow array of strings has 32-bit offsets.
@@ -191,29 +193,22 @@ class NoPieces(Exception):
     """Why documents of this tokenizer cannot be encoded piece by piece."""
 
 
-def merge_ends(token: str, last: bool) -> set[int]:
-    """The bytes of a text with which a token of a merge may end (or begin); ▁ is written as a space.
+def merges_of(model: dict[str, Any]) -> set[tuple[str, str]]:
+    """The merges of a BPE model: pairs of tokens, which older files write as one text with a space between them."""
+    return {(pair[0], pair[1]) for pair in (item.split(" ") if isinstance(item, str) else item for item in model["merges"])}
 
-    A token <0x0A> stands for that byte. Its spelling is added, as if a text could be merged to it.
+
+def cuts_of(pairs: Iterable[tuple[str, str]], split_spaces: bool) -> Any:
+    """Where a text may be cut: a table of bool, shape (65536,), by 256 x the byte before + the byte after.
+
+    Args:
+        pairs: the merges; no token of them stands for a single byte.
+        split_spaces: the tokenizer itself splits at each space.
     """
-    text = token.replace("▁", " ").encode()
-    found = {text[-1 if last else 0]}
-    if re.fullmatch("<0x[0-9A-F]{2}>", token):
-        found.add(int(token[3:5], 16))
-    return found
-
-
-def cuts_of(merges: Iterable[Any], split_spaces: bool) -> Any:
-    """Where a text may be cut: a table of bool, shape (65536,), by 256 x the byte before + the byte after."""
     np = need("numpy")
     table = np.ones((256, 256), dtype=bool)
-    pairs = {(pair[0], pair[1]) for pair in (item.split(" ") if isinstance(item, str) else item for item in merges)}
-    lasts, firsts = ({token: merge_ends(token, last) for token in {pair[place] for pair in pairs}}
-                     for place, last in ((0, True), (1, False)))
-    for left, right in pairs:
-        for before in lasts[left]:
-            for after in firsts[right]:
-                table[before, after] = False
+    for before, after in {(left[-1], right[0]) for left, right in pairs}:
+        table[before.replace("▁", " ").encode()[-1], after.replace("▁", " ").encode()[0]] = False
     if split_spaces:
         table[:, ord(" ")] = True
     table[:, 0x80:0xC0] = False  # never within a character
@@ -292,7 +287,7 @@ def require_byte_fallback(spec: dict[str, Any]) -> dict[str, Any]:
     ):
         if not holds:
             raise NoPieces(reason)
-    missing = [byte for byte in range(256) if f"<0x{byte:02X}>" not in vocabulary]
+    missing = [byte for byte in range(256) if f"<0x{byte:02X}>" not in (vocabulary or {})]
     if missing:
         raise NoPieces(f"its byte fallback lacks {len(missing)} of 256 bytes, <0x{missing[0]:02X}> among them")
     return dict(model)
@@ -331,54 +326,75 @@ class Pieces:
         written = [item["content"].replace("▁", " ").strip(" ") for item in spec.get("added_tokens", [])]
         if not all(written):
             raise NoPieces("one of its added tokens is made of spaces")
-        self._special = re.compile(b"|".join(re.escape(text.encode()) for text in sorted(set(written)))) if written else None
-        self._cuts = cuts_of(model["merges"], split)
+        pairs = merges_of(model)
+        tokens = set(itertools.chain.from_iterable(pairs))
+        between = next((code for code in range(1, 32) if chr(code) not in model["vocab"]), None)
+        if between is None or any(BYTE_TOKEN.fullmatch(token) for token in tokens):
+            raise NoPieces("its merges join single bytes")
+        self._between = bytes([between])
+        self._between_id = model["vocab"][f"<0x{between:02X}>"]
+        self._special = [re.compile(self._between)]
+        if written:  # apart, since a search for texts with a common beginning is a fast one
+            self._special.append(re.compile(b"|".join(re.escape(text.encode()) for text in sorted(set(written)))))
+        self._cuts = cuts_of(pairs, split)
         # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
         self._bare = library.Tokenizer(tokenizer.model)
-        self._around = {bytes([BEGIN]): before, bytes([END]): [*after, *end]}
+        self._around = before, [*after, *end]
+        if self._between_id in [*before, *after, *end]:
+            raise NoPieces("a byte token is among its special tokens")
         self._forget()
 
     def _forget(self) -> None:
-        np = need("numpy")
-        self._number: dict[bytes, int] = {}
-        self._bytes = 0
+        np, arrow = need("numpy"), need("pyarrow")
+        self._known = arrow.array([], arrow.binary())
         self._ids = np.zeros(0, dtype=np.int32)
         self._starts = self._lengths = np.zeros(0, dtype=np.int64)
-        self._learn(self._around.items())
+        before, after = ([*ids, self._between_id] for ids in self._around)
+        self._learn(arrow.array([bytes([BEGIN]), bytes([END])]), [before + after])
 
-    def _learn(self, pieces: Iterable[tuple[bytes, list[int]]]) -> None:
+    def _learn(self, pieces: Any, encoded: list[list[int]]) -> None:
+        """Remember pieces by their ids: lists of them one behind the other, with the id of `_between` behind each piece."""
         np = need("numpy")
-        found = list(pieces)
-        lengths = np.fromiter((len(ids) for _, ids in found), dtype=np.int64, count=len(found))
-        flat = np.fromiter(itertools.chain.from_iterable(ids for _, ids in found), dtype=np.int32, count=int(lengths.sum()))
-        self._starts = np.concatenate([self._starts, len(self._ids) + np.cumsum(lengths) - lengths])
-        self._lengths = np.concatenate([self._lengths, lengths])
+        flat = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=sum(map(len, encoded)))
+        ends = np.flatnonzero(flat == self._between_id)
+        if len(ends) != len(pieces):
+            raise PreprocessError(f"{len(pieces)} pieces were encoded as {len(ends)}: tokenizers does not do what its tokenizer.json says. "
+                                  "Please report this, with the versions of both.")
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        self._starts = np.concatenate([self._starts, starts + len(self._ids)])
+        self._lengths = np.concatenate([self._lengths, ends - starts])
         self._ids = np.concatenate([self._ids, flat])
-        for piece, _ in found:
-            self._number[piece] = len(self._number)
-            self._bytes += len(piece)
+        self._known = need("pyarrow").concat_arrays([self._known, pieces])
 
-    def _numbers(self, pieces: list[bytes]) -> Any:
-        """The numbers of pieces, which are all different; those not known yet are encoded."""
-        np = need("numpy")
-        if len(self._number) > CACHE_PIECES or self._bytes > CACHE_BYTES:
+    def _numbers(self, pieces: Any) -> Any:
+        """The numbers of pieces, an Arrow array of different binaries; those not known yet are encoded.
+
+        Many are encoded as one text, with a character between them that takes part in no merge: a text has its price.
+        """
+        np, compute = need("numpy"), need("pyarrow.compute")
+        if len(self._known) > CACHE_PIECES or self._known.nbytes > CACHE_BYTES:
             self._forget()
-        new = [piece for piece in pieces if piece not in self._number]
+        found = compute.index_in(pieces, value_set=self._known)
+        numbers = found.fill_null(-1).to_numpy()
+        new, first_new = pieces.filter(found.is_null()), len(self._known)
         encode = getattr(self._bare, "encode_batch_fast", self._bare.encode_batch)
-        for at in range(0, len(new), ENCODE_STEP):
-            step = new[at:at + ENCODE_STEP]
-            encoded = encode([piece.decode().replace(" ", "▁") for piece in step])
-            self._learn(zip(step, [one.ids for one in encoded]))
-        return np.fromiter((self._number[piece] for piece in pieces), dtype=np.int64, count=len(pieces))
+        for at in range(0, len(new), ENCODE_STEP * PIECES_IN_TEXT):
+            step = new[at:at + ENCODE_STEP * PIECES_IN_TEXT]
+            listed = step.to_pylist()
+            texts = [self._between.join([*listed[first:first + PIECES_IN_TEXT], b""]) for first in range(0, len(listed), PIECES_IN_TEXT)]
+            self._learn(step, [one.ids for one in encode([text.decode().replace(" ", "▁") for text in texts])])
+        numbers = numbers.copy()
+        numbers[numbers < 0] = np.arange(first_new, len(self._known))
+        return numbers
 
     def special_rows(self, texts: Any) -> Any:
-        """Which documents contain the text of an added token. Array of bool, shape (documents,)."""
+        """Which documents contain the text of an added token, or `_between`. Array of bool, shape (documents,)."""
         np = need("numpy")
         found = np.zeros(len(texts), dtype=bool)
         offsets, values = offsets_of(texts), texts.buffers()[2]
-        if self._special is not None and values is not None:
+        if values is not None:
             with memoryview(values)[:int(offsets[-1])] as view:
-                places = [match.span() for match in self._special.finditer(view)]
+                places = [match.span() for pattern in self._special for match in pattern.finditer(view)]
             if places:  # a match across the border of two documents marks both, which does no harm
                 rows = np.searchsorted(offsets, np.array(places) - [0, 1], side="right") - 1
                 for first, last in rows.tolist():
@@ -421,7 +437,7 @@ class Pieces:
         pieces = arrow.Array.from_buffers(arrow.binary(), len(cut) - 1, [None, arrow.py_buffer(cut), values]).dictionary_encode()
         first_piece = np.searchsorted(cut, offsets[:-1])
         del marked, values, data, cut, bounds
-        numbers = self._numbers(pieces.dictionary.to_pylist())
+        numbers = self._numbers(pieces.dictionary)
         which = pieces.indices.to_numpy()
         lengths = self._lengths[numbers]
         piece_lengths = lengths[which]
@@ -675,8 +691,9 @@ class Source:
 
     def _read_so_far(self, stream: Any) -> None:
         """Note how far a stream of `_stream` has come."""
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            self.fraction = min(1.0, (stream.fileobj if isinstance(stream, gzip.GzipFile) else stream).tell() / self._size)
+        with contextlib.suppress(OSError, ValueError):
+            below: Any = stream.fileobj if isinstance(stream, gzip.GzipFile) else stream
+            self.fraction = min(1.0, below.tell() / self._size)
 
 
 def invalid_row(texts: Any) -> int:
