@@ -141,8 +141,10 @@ def main() -> int:
         upstream = "standin"
         try:
             upstream = artifacts.choose("standin" if wanted.nodes == "vm" else wanted.upstream)
-            report.line(f"Training code: {upstream}" + (" (their urls answer)" if (wanted.upstream, upstream) == ("auto", "real") else
-                                                        " (the urls of the real code do not answer)" if (wanted.upstream, wanted.nodes) == ("auto", "containers") else ""))
+            why = ""
+            if wanted.nodes == "containers" and wanted.upstream == "auto":
+                why = " (their urls answer)" if upstream == "real" else " (the urls of the real code do not answer)"
+            report.line(f"Training code: {upstream}{why}")
             succeeded = rehearse(wanted.nodes, upstream, wanted.plan, arguments, report)
         except (nodes.NodesError, artifacts.ArtifactsError) as error:
             report.line(f"FAILED: {error}")
