@@ -1,275 +1,279 @@
-"""The preprocessor: its ids against the tokenizer's own, its files against Megatron's format, and what it refuses."""
+"""The preprocessor's ids against the tokenizer's own, whichever way they are made, and its files against Megatron's format."""
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
-import signal
-import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-
-PROGRAM = Path(__file__).parents[2] / "roles" / "dataset" / "files" / "preprocess_data.py"
-SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-
-
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("preprocess_data", PROGRAM)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-preprocess = load()
+from tests.unit.preprocess_tools import (
+    PIECEWISE,
+    SPECIAL,
+    WHOLE,
+    csv_file,
+    jsonl,
+    mixtral_like,
+    names,
+    parquet,
+    preprocess,
+    read,
+    run,
+    variant,
+    write_tokenizer,
+)
+from tokenizers import Tokenizer
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a BPE tokenizer of Mixtral's shape: byte fallback, spaces replaced, no pre-tokenizer."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    made = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    made.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    alphabet = ["<unk>", "<s>", "</s>"] + [f"<0x{number:02X}>" for number in range(256)]
-    made.train_from_iterator(["the quick brown fox jumps over the lazy dog"] * 9,
-                             trainers.BpeTrainer(vocab_size=340, special_tokens=alphabet, show_progress=False))
-    made.pre_tokenizer = None
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
-    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    made.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL}))
-    return folder
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of all the tokenizers, by name."""
+    root = tmp_path_factory.mktemp("tokenizers")
+    return {name: write_tokenizer(root / name, variant(name)) for name in [*PIECEWISE, *WHOLE]}
 
 
-def parquet(path: Path, texts: list[str | None], column: str = "text") -> Path:
-    pq.write_table(pa.table({"other": list(range(len(texts))), column: pa.array(texts, pa.string())}), path, row_group_size=7)
-    return path
+@pytest.fixture(scope="module")
+def tokenizer(folders: dict[str, Path]) -> Path:
+    return folders["prepend"]
 
 
-def run(source: Path, tokenizer: Path, prefix: Path, *more: str) -> int:
-    status: int = preprocess.main(["--input", str(source), "--tokenizer-name-or-path", f"{tokenizer}/", "--output-prefix", str(prefix),
-                                   "--tokenizer-type", "PretrainedFromHF", *more])
-    return status
-
-
-def read(stem: str) -> list[list[int]]:
-    """The documents of a dataset, by a reader of this test's own."""
-    raw = Path(stem + ".idx").read_bytes()
-    assert raw[:9] == b"MMIDIDX\x00\x00"
-    version, code, sequences, bounds = struct.unpack_from("<QBQQ", raw, 9)
-    assert version == 1
-    dtype = {4: np.int32, 8: np.uint16}[code]
-    at = 9 + 8 + 1 + 8 + 8
-    lengths = np.frombuffer(raw, np.int32, sequences, at)
-    pointers = np.frombuffer(raw, np.int64, sequences, at + 4 * sequences)
-    documents = np.frombuffer(raw, np.int64, bounds, at + 12 * sequences)
-    assert len(raw) == at + 12 * sequences + 8 * bounds
-    assert documents.tolist() == list(range(sequences + 1))
-    data = Path(stem + ".bin").read_bytes()
-    width = np.dtype(dtype).itemsize
-    assert len(data) == int(lengths.sum(dtype=np.int64)) * width
-    return [np.frombuffer(data, dtype, length, pointer).tolist() for length, pointer in zip(lengths, pointers, strict=True)]
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-TEXTS = st.lists(st.one_of(
+WRITTEN = ["<s>", "a</s>b", "<unk> <unk>", " <s>  the", "<0x0A>", "[INST]", "x [INST] y", "quick", "quicker", "the dog", "▁dog", "o v",
+           "<|é|>", "<pad>", "<", "</", "\x01"]
+TEXT = st.one_of(
     st.none(), st.just(""), st.text(max_size=40),
-    st.text(alphabet=[" ", "\n", "\t", "▁", "\x00", "\u200b", "é", "漢", "😀", "t", "h", "e"], max_size=40),
-    st.sampled_from(["<s>", "a</s>b", "<unk> <unk>", "   ", "\n\n", "the  quick   brown ", "x" * 5000]),
-), min_size=1, max_size=30)
+    st.text(alphabet=[" ", "\n", "\t", "▁", "\x00", "\x01", "\u200b", "é", "漢", "字", "😀", "\U0010ffff", "t", "h", "e", ":", "x"], max_size=40),
+    st.lists(st.sampled_from([*WRITTEN, " ", "  ", "the", "fox", "the quick brown", "▁", "\n", "漢"]), max_size=8).map("".join),
+    st.sampled_from(["   ", " ", "▁", "▁▁ ", "\n\n", "the  quick   brown ", "  the", "x" * 5000, "the" * 1500, "é漢" * 300]),
+)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(texts=TEXTS, append=st.booleans())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from([*PIECEWISE, *WHOLE]), texts=st.lists(TEXT, max_size=25), append=st.booleans())
 def test_ids_are_those_of_the_tokenizer(
-    texts: list[str | None], append: bool, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory
+    name: str, texts: list[str | None], append: bool, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("data")
     texts = [*texts, "fox"]
-    assert run(parquet(folder / "x.parquet", texts), tokenizer, folder / "out" / "a", *(["--append-eod"] if append else [])) == 0
-    own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    expected = [own.encode(text).ids + ([2] if append else []) for text in texts if text]
+    more = ["--workers", "1", *(["--append-eod"] if append else [])]
+    assert run(parquet(folder / "x.parquet", texts), folders[name], folder / "out" / "a", *more) == 0
+    own = Tokenizer.from_file(str(folders[name] / "tokenizer.json"))
+    expected = [own.encode(text).ids + ([own.token_to_id("</s>")] if append else []) for text in texts if text]
     assert read(str(folder / "out" / "a_text_document")) == expected
     manifest = json.loads((folder / "out" / "a_text_document.manifest.json").read_text())
+    assert manifest["encoding"] == ("pieces" if name in PIECEWISE else "whole documents"), manifest["why_whole"]
     assert (manifest["rows"], manifest["documents"], manifest["skipped"]) == (len(texts), len(expected), len(texts) - len(expected))
     assert manifest["tokens"] == sum(map(len, expected))
+    lengths = sorted(map(len, expected))
+    assert [manifest[f"{which}_document"] for which in ("shortest", "median", "longest")] == [
+        lengths[0], lengths[(len(lengths) - 1) // 2], lengths[-1]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(PIECEWISE), texts=st.lists(TEXT.filter(bool), min_size=1, max_size=25))
+def test_pieces_alone_give_the_ids_of_the_tokenizer(name: str, texts: list[str], folders: dict[str, Path]) -> None:
+    encoder = preprocess.load_encoder(folders[name], append_eod=False)
+    own = Tokenizer.from_file(str(folders[name] / "tokenizer.json"))
+    array = encoder.pieces.canonical(pa.array(texts))
+    special = encoder.pieces.special_rows(array)
+    plain = [text for text, left_out in zip(texts, special, strict=True) if not left_out]
+    if plain:
+        ids, lengths = encoder.pieces.encode(array.filter(pa.array(~special)))
+        assert [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] == [own.encode(text).ids for text in plain]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Count the documents that go either way; not those encoded for comparison."""
+    seen = {"pieces": 0, "whole": 0}
+    by_pieces, whole = preprocess.Pieces.encode, preprocess.Encoder.encode_whole
+
+    def count_pieces(self: Any, texts: Any) -> Any:
+        seen["pieces"] += len(texts)
+        return by_pieces(self, texts)
+
+    def count_whole(self: Any, texts: Any) -> Any:
+        seen["whole"] += len(texts)
+        return whole(self, texts)
+
+    monkeypatch.setattr(preprocess.Pieces, "encode", count_pieces)
+    monkeypatch.setattr(preprocess.Encoder, "encode_whole", count_whole)
+    monkeypatch.setattr(preprocess.Encoder, "disagreement", lambda self, texts: None)
+    return seen
+
+
+@pytest.mark.parametrize("name", PIECEWISE)
+def test_both_ways_run_where_they_should(
+    name: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = counted(monkeypatch)
+    source = parquet(tmp_path / "x.parquet", ["the fox", "a <s> b", "the  fox", None, "▁the", "\x01"])
+    assert run(source, folders[name], tmp_path / "a", "--workers", "1") == 0
+    assert seen == {"pieces": 3, "whole": 2}
+    assert "each distinct piece is encoded once" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "reason"), WHOLE.items())
+def test_tokenizers_of_another_kind_encode_whole_documents(
+    name: str, reason: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = counted(monkeypatch)
+    assert run(parquet(tmp_path / "x.parquet", ["the fox", "a dog"]), folders[name], tmp_path / "a", "--workers", "1") == 0
+    assert seen == {"pieces": 0, "whole": 2}
+    assert re.search(f"documents are encoded whole: .*{reason}", capsys.readouterr().out)
+    assert reason in json.loads((tmp_path / "a_text_document.manifest.json").read_text())["why_whole"]
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "add_prefix_space": True}, "normalizer": None}, "settings are all written"),
+    ({"pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "split": False}, "normalizer": None}, "Metaspace"),
+    ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}}, "both a normalizer and"),
+    ({"normalizer": None}, "or neither"),
+    ({"normalizer": {"type": "Replace", "pattern": {"Regex": " "}, "content": "▁"}}, "its normalizer is not"),
+    ({"post_processor": {"type": "ByteLevel"}}, "post-processor is ByteLevel"),
+    ({"post_processor": {"type": "TemplateProcessing", "single": [], "special_tokens": {}}}, "does not hold the document once"),
+    ({"added_tokens": [{"content": "▁▁", "id": 1}]}, "made of spaces"),
+    ({"model.dropout": 0.1}, "dropped at random"),
+    ({"model.type": "Unigram"}, "Unigram, not BPE"),
+    ({"model.end_of_word_suffix": "</w>"}, "prefix or suffix"),
+])
+def test_conditions_are_read_from_the_tokenizer(change: dict[str, Any], reason: str) -> None:
+    spec = mixtral_like()
+    for name, value in change.items():
+        inner, _, option = name.rpartition(".")
+        (spec[inner] if inner else spec)[option] = value
+    with pytest.raises(preprocess.NoPieces, match=reason):
+        preprocess.Pieces(None, None, spec, [])
+
+
+def test_cuts_are_where_no_merge_reaches_across() -> None:
+    cuts = preprocess.cuts_of([("▁", "▁"), ("▁", "t"), ("▁t", "he"), ("é", "t")], split_spaces=False).reshape(256, 256)
+
+    def may_cut(before: bytes, after: bytes) -> bool:
+        return bool(cuts[before[-1], after[0]])
+
+    assert may_cut(b"e", b" ") and may_cut(b"\n", b" ") and may_cut(b"t", b"x")
+    assert not may_cut(b" ", b" ") and not may_cut(b" ", b"t") and not may_cut(b"t", b"h") and not may_cut("é".encode(), b"t")
+    assert not cuts[:preprocess.BEGIN, 0x80:0xC0].any()  # within a character
+    assert preprocess.cuts_of([("▁", "▁")], split_spaces=True).reshape(256, 256)[ord(" "), ord(" ")]
+
+
+def test_a_difference_is_noticed_and_documents_are_encoded_whole(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everywhere = np.ones((256, 256), dtype=bool)
+    everywhere[:, 0x80:0xC0] = False
+    monkeypatch.setattr(preprocess, "cuts_of", lambda pairs, split: everywhere.reshape(-1))
+    assert run(parquet(tmp_path / "x.parquet", ["the fox", "a dog"]), tokenizer, tmp_path / "a", "--workers", "1") == 0
+    assert "differs from that of their pieces" in capsys.readouterr().out
+    own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    assert read(str(tmp_path / "a_text_document")) == [own.encode(text).ids for text in ("the fox", "a dog")]
+    assert json.loads((tmp_path / "a_text_document.manifest.json").read_text())["encoding"] == "whole documents"
+
+
+def test_pieces_are_forgotten_when_there_are_too_many(tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocess, "CACHE_PIECES", 20)
+    encoder = preprocess.load_encoder(tokenizer, append_eod=False)
+    own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    for number in range(20):
+        texts = [f"the fox {number}", f"brown{number} dogs"]
+        ids, lengths = encoder.encode(pa.array(texts))
+        assert [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] == [own.encode(text).ids for text in texts]
+        assert len(encoder.pieces._known) < 40
 
 
 @pytest.mark.parametrize(("entries", "dtype"), [(65499, "uint16"), (65500, "int32")])
 def test_type_of_an_id_follows_the_vocabulary(entries: int, dtype: str) -> None:
-    assert preprocess.Encoder("x", entries, None, None).dtype == dtype
+    assert preprocess.Encoder("x", entries, list).dtype == dtype
 
 
 def test_wide_vocabulary_is_written_and_read(tmp_path: Path) -> None:
-    source = preprocess.Table(parquet(tmp_path / "x.parquet", ["a", "bb"]), "text")
-    encoder = preprocess.Encoder("x", 70000, None, lambda texts: [[69999] * len(text) for text in texts])
-    preprocess.Output(str(tmp_path / "o")).write(source, encoder, {}, False, 1)
-    assert read(str(tmp_path / "o")) == [[69999], [69999, 69999]]
+    spec = mixtral_like()
+    spec["model"]["vocab"].update({f"unused{number}": number for number in range(len(spec["model"]["vocab"]), 70000)})
+    folder = write_tokenizer(tmp_path / "wide", spec)
+    assert run(parquet(tmp_path / "x.parquet", ["the fox", "<s>"]), folder, tmp_path / "a", "--append-eod") == 0
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert read(str(tmp_path / "a_text_document")) == [[*own.encode(text).ids, 2] for text in ("the fox", "<s>")]
+    assert json.loads((tmp_path / "a_text_document.manifest.json").read_text())["dtype"] == "int32"
 
 
 def test_ids_beyond_their_type_are_refused() -> None:
     with pytest.raises(preprocess.PreprocessError, match="gave id 70000"):
-        preprocess.Encoder("x", 10, None, lambda texts: [[70000]]).encode_documents(["a"])
+        preprocess.Encoder("x", 10, lambda texts: [[70000]]).encode(pa.array(["a"]))
 
 
-def test_rerun_does_nothing_and_changes_are_noticed(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, prefix = parquet(tmp_path / "x.parquet", ["the fox", "a dog"]), tmp_path / "out" / "a"
-    data = tmp_path / "out" / "a_text_document.bin"
-
-    def said(*more: str) -> str:
-        assert run(source, tokenizer, prefix, *more) == 0
-        return capsys.readouterr().out.splitlines()[-1]
-
-    assert "wrote" in said()
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    assert said("--workers", "1") == f"preprocess_data: {data} is up to date"
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
-    assert "wrote" in said("--append-eod")
-    assert "wrote" in said()
-    data.write_bytes(data.read_bytes()[::-1])
-    assert "wrote" in said()
-    parquet(source, ["the fox", "a cat"])
-    assert "wrote" in said()
-    (tmp_path / "out" / "a_text_document.manifest.json").write_text("{")
-    assert "wrote" in said()
-    assert names(tmp_path / "out") == {f"a_text_document.{end}" for end in ("bin", "idx", "manifest.json")}
+def test_offsets_beyond_32_bits(tmp_path: Path) -> None:
+    output = preprocess.Output(str(tmp_path / "a"))
+    output._lengths = [np.array([2**30, 2**30], np.int32), np.array([], np.int32), np.array([5, 1], np.int32)]
+    raw = b"".join(output._index("int32"))
+    assert np.frombuffer(raw, np.int64, 4, 34 + 16).tolist() == [0, 2**32, 2**33, 2**33 + 20]
+    assert np.frombuffer(raw, np.int64, 5, 34 + 48).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_same_bytes_whatever_the_workers(tokenizer: Path, tmp_path: Path) -> None:
-    source = parquet(tmp_path / "x.parquet", [f"the fox {number}" for number in range(2500)])
-    for workers in ("1", "4"):
-        command = [sys.executable, str(PROGRAM), "--input", str(source), "--tokenizer-name-or-path", str(tokenizer),
-                   "--output-prefix", str(tmp_path / workers / "a"), "--workers", workers]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        assert "1000 of 2500 rows" in done.stdout
-    for end in ("bin", "idx", "manifest.json"):
-        one, four = (tmp_path / workers / f"a_text_document.{end}" for workers in ("1", "4"))
-        assert one.read_bytes() == four.read_bytes()
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int16(), pa.large_string())])
+def test_kinds_of_parquet_columns(kind: Any, tokenizer: Path, tmp_path: Path) -> None:
+    texts: list[str | None] = ["the fox", None, "a dog", "", "the fox", "<s>"]
+    assert run(parquet(tmp_path / "x.parquet", texts, kind=kind), tokenizer, tmp_path / "a") == 0
+    own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    assert read(str(tmp_path / "a_text_document")) == [own.encode(text).ids for text in texts if text]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_in_the_middle_leaves_nothing_that_looks_whole(number: int, tokenizer: Path, tmp_path: Path) -> None:
-    source = parquet(tmp_path / "x.parquet", ["the quick brown fox " * 50] * 20000)
-    prefix = tmp_path / "out" / "a"
-    command = [sys.executable, str(PROGRAM), "--input", str(source), "--tokenizer-name-or-path", str(tokenizer),
-               "--output-prefix", str(prefix), "--workers", "1", "--log-interval", "1000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        for line in process.stdout:
-            if " rows, " in line:
-                break
-        process.send_signal(number)
-    assert process.returncode != 0
-    left = names(tmp_path / "out")
-    assert not [name for name in left if not name.startswith(".")]
-    assert number == signal.SIGKILL or not left
-    parquet(source, ["the fox"])
-    assert run(source, tokenizer, prefix) == 0
-    assert names(tmp_path / "out") == {f"a_text_document.{end}" for end in ("bin", "idx", "manifest.json")}
+HARD = ['say "the"\nfox, and \r\nmore', "   ", "{}", "▁", "漢字 😀", "a\tb", "\\n", "'", "the" * 4000, "é" * 3000, "x"]
 
 
-def test_old_index_never_lies_beside_new_data(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, prefix = parquet(tmp_path / "x.parquet", ["the fox"]), tmp_path / "out" / "a"
-    assert run(source, tokenizer, prefix) == 0
-    parquet(source, ["another"])
-    replace = Path.replace
-
-    def stop_after_bin(self: Path, target: Path) -> Path:
-        if target.suffix == ".idx":
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", stop_after_bin)
-    with pytest.raises(KeyboardInterrupt):
-        run(source, tokenizer, prefix)
-    assert names(tmp_path / "out") == {"a_text_document.bin"}
+@pytest.mark.parametrize("make", [parquet, jsonl, csv_file])
+def test_formats_give_the_same_documents(make: Any, tokenizer: Path, tmp_path: Path) -> None:
+    name = {parquet: "x.parquet", jsonl: "x.jsonl", csv_file: "x.csv"}[make]
+    assert run(make(tmp_path / name, [*HARD, None, ""]), tokenizer, tmp_path / "a", "--chunk-mib", "0.0005") == 0
+    own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    assert read(str(tmp_path / "a_text_document")) == [own.encode(text).ids for text in HARD]
 
 
-def refused(capsys: pytest.CaptureFixture[str], folder: Path, source: Path, tokenizer: Path, *more: str) -> str:
-    """The message of a run that fails, having left nothing."""
-    assert run(source, tokenizer, folder / "out" / "a", *more) == 1
-    assert not (folder / "out").exists() or not names(folder / "out")
-    return capsys.readouterr().err
+@settings(max_examples=25, deadline=None)
+@given(texts=st.lists(TEXT, max_size=20), chunk=st.sampled_from([1e-6, 1e-5, 1e-4, 1]))
+def test_formats_and_chunks_do_not_matter(
+    texts: list[str | None], chunk: float, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("formats")
+    texts = [None if text is None else text.replace("\x00", "0") for text in [*texts, "fox"]]
+    made = [parquet(folder / "x.parquet", texts), jsonl(folder / "x.jsonl", texts), csv_file(folder / "x.csv", texts)]
+    for source in made:
+        assert run(source, folders["metaspace"], folder / source.suffix[1:], "--workers", "1", "--chunk-mib", str(chunk)) == 0
+    one, *others = (read(f"{folder / source.suffix[1:]}_text_document") for source in made)
+    assert all(other == one for other in others)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "text"])
-def test_corrupt_parquet(damage: str, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = parquet(tmp_path / "x.parquet", [f"the fox {number}" for number in range(500)])
-    content = bytearray(source.read_bytes())
-    if damage == "truncated":
-        del content[len(content) // 2:]
-    elif damage == "flipped":
-        content[4:2000] = os.urandom(1996)
-    else:
-        content = bytearray(b"not a parquet")
-    source.write_bytes(content)
-    message = refused(capsys, tmp_path, source, tokenizer)
-    assert "cannot be read as parquet" in message and str(source) in message and "dataset_sha256" in message
+def test_several_inputs_in_a_stated_order(tokenizer: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name, make, text in (("b/2.parquet", parquet, "two"), ("b/1.jsonl", jsonl, "one"), ("b/.hidden.jsonl", jsonl, "hidden"), ("z.csv", csv_file, "zed"),
+                             ("c-2.json", jsonl, "fox"), ("c-1.json", jsonl, "dog")):
+        make(data / name, [text])
+    (data / "b" / "README.md").write_text("no data")
+    own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    words = [str(data / "z.csv"), str(data / "b"), str(data / "c-*.json"), str(data / "b" / "1.jsonl")]
+    assert run(words, tokenizer, tmp_path / "a") == 0
+    assert read(str(tmp_path / "a_text_document")) == [own.encode(text).ids for text in ("zed", "one", "two", "dog", "fox")]
+    sources = json.loads((tmp_path / "a_text_document.manifest.json").read_text())["inputs"]["sources"]
+    assert [source["name"] for source in sources] == ["z.csv", "1.jsonl", "2.parquet", "c-1.json", "c-2.json"]
 
 
-def test_missing_column(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"], column="content"), tokenizer)
-    assert "has no column 'text'" in message and "other, content" in message and "dataset_json_key" in message
+def test_compressed_lines(tokenizer: Path, tmp_path: Path) -> None:
+    import gzip
+    for make, name in ((jsonl, "x.jsonl"), (csv_file, "x.csv")):
+        plain = make(tmp_path / name, HARD)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        assert run(plain, tokenizer, tmp_path / "plain") == run(tmp_path / f"{name}.gz", tokenizer, tmp_path / "gz") == 0
+        assert read(str(tmp_path / "plain_text_document")) == read(str(tmp_path / "gz_text_document"))
 
 
-def test_column_of_numbers(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer, "--json-keys", "other")
-    assert "holds int64, expected string" in message
-
-
-def test_nothing_but_empty_rows(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "all 2 rows" in refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", [None, ""]), tokenizer)
-
-
-def test_missing_input(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "There is no file" in refused(capsys, tmp_path, tmp_path / "none.parquet", tokenizer)
-
-
-def test_tokenizer_folder_without_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "config.json").write_text("{}")
-    message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tmp_path / "empty")
-    assert "holds no tokenizer" in message and "found: config.json" in message and "tokenizer_src" in message
-
-
-def test_append_eod_without_an_eos_token(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    (bare / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
-    assert "needs the tokenizer's eos_token" in refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), bare, "--append-eod")
-
-
-def test_full_disk(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
-    assert "No space left on device" in message and "run again" in message
-
-
-def test_two_at_once(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "out").mkdir()
-    with preprocess.alone_in(tmp_path / "out"):
-        message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
-    assert "Another preprocessing is at work" in message
+def test_several_columns(tokenizer: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('\ufeff{"a": "the fox", "b": "dog"}\n\n{"b": "x"}', encoding="utf-8")
+    assert run(tmp_path / "x.jsonl", tokenizer, tmp_path / "o", "--json-keys", "a", "b") == 0
+    own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    assert read(str(tmp_path / "o_a_document")) == [own.encode("the fox").ids]
+    assert read(str(tmp_path / "o_b_document")) == [own.encode("dog").ids, own.encode("x").ids]
 
 
 @pytest.mark.parametrize(("config", "reason"), [
@@ -281,27 +285,24 @@ def test_two_at_once(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     ({**SPECIAL, "additional_special_tokens": ["<x>"]}, "additional_special_tokens"),
     ({**SPECIAL, "added_tokens_decoder": {"9": {"content": "<s>"}}}, "added token 9"),
 ])
-def test_plain_encoding_only_where_it_is_the_whole_truth(
+def test_tokenizer_json_alone_only_where_it_is_the_whole_truth(
     config: dict[str, Any], reason: str | None, tokenizer: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    found = preprocess.why_not_plain(tmp_path, Tokenizer.from_file(str(tmp_path / "tokenizer.json")))
+    path = tokenizer / "tokenizer.json"
+    found = preprocess.why_not_alone(tmp_path, Tokenizer.from_file(str(path)), json.loads(path.read_text()))
     if reason is None:
         assert found is None
     else:
-
         assert found and re.search(reason, found)
 
 
 def test_truncation_and_padding_of_the_file_do_not_count(tokenizer: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "tokenizer"
-    folder.mkdir()
     short = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     short.enable_truncation(3)
     short.enable_padding(length=8)
-    short.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(SPECIAL))
-    assert run(parquet(tmp_path / "x.parquet", ["a", "the lazy dog jumps"]), folder, tmp_path / "a") == 0
+    folder = write_tokenizer(tmp_path / "tokenizer", json.loads(short.to_str()))
+    assert run(parquet(tmp_path / "x.parquet", ["a", "the lazy dog jumps", "<s>"]), folder, tmp_path / "a") == 0
     own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    assert read(str(tmp_path / "a_text_document")) == [own.encode(text).ids for text in ("a", "the lazy dog jumps")]
+    assert read(str(tmp_path / "a_text_document")) == [own.encode(text).ids for text in ("a", "the lazy dog jumps", "<s>")]
+    assert names(tmp_path) >= {"a_text_document.bin", "a_text_document.idx", "a_text_document.manifest.json"}

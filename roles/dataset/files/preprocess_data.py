@@ -713,8 +713,8 @@ class ParquetSource(Source):
         super().__init__(path, key, chunk)
         self._arrow = need("pyarrow")
         with self._reading():
-            # Without a buffer size Arrow reads the column of a whole row group at once.
-            self._file = need("pyarrow.parquet").ParquetFile(str(path), buffer_size=1 << 20)
+            # Otherwise Arrow reads the column of a whole row group at once.
+            self._file = need("pyarrow.parquet").ParquetFile(str(path), buffer_size=1 << 20, pre_buffer=False)
             metadata = self._file.metadata
             self.rows = metadata.num_rows
             schema = self._file.schema_arrow

@@ -1,0 +1,179 @@
+"""What the tests of the preprocessor share: tokenizers of several kinds, inputs of several formats, a reader of datasets."""
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+PROGRAM = Path(__file__).parents[2] / "roles" / "dataset" / "files" / "preprocess_data.py"
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+
+def load() -> Any:
+    spec = importlib.util.spec_from_file_location("preprocess_data", PROGRAM)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+preprocess = load()
+
+
+def mixtral_like() -> dict[str, Any]:
+    """tokenizer.json of Mixtral's shape: byte fallback, spaces replaced, no pre-tokenizer; entries that are runs of ▁."""
+    made = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    made.pre_tokenizer = pre_tokenizers.Split(Regex("▁+[^▁]*"), "isolated")
+    words = ["the quick brown fox jumps over the lazy dog", "the  quick    brown é漢", "if the:     the dog"] * 9
+    made.train_from_iterator(words, trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False))
+    made.pre_tokenizer = None
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    spec: dict[str, Any] = json.loads(made.to_str())
+    # As in the published file: the bytes are ordinary entries, between the special tokens and the rest.
+    vocabulary = spec["model"]["vocab"]
+    rest = [token for token in sorted(vocabulary, key=vocabulary.__getitem__) if token not in SPECIAL.values()]
+    order = ["<unk>", "<s>", "</s>", *[f"<0x{number:02X}>" for number in range(256)], *rest]
+    spec["model"]["vocab"] = {token: number for number, token in enumerate(order)}
+    assert {"▁▁", "▁▁▁▁", "▁the"} <= set(order)
+    return spec
+
+
+def variant(name: str) -> dict[str, Any]:
+    """A tokenizer.json by name; `PIECEWISE` and `WHOLE` list them."""
+    spec = mixtral_like()
+    model = spec["model"]
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    if name.startswith("metaspace"):
+        spec["normalizer"], spec["pre_tokenizer"] = None, {**metaspace, "split": name.endswith("split")}
+        if name == "metaspace-never":
+            spec["pre_tokenizer"]["prepend_scheme"] = "never"
+        if name == "metaspace-always":
+            spec["pre_tokenizer"]["prepend_scheme"] = "always"
+    elif name == "entry-with-a-space-inside":
+        add_merge(model, "x", "▁the")
+        add_merge(model, "▁", "\n")
+    elif name == "added-tokens":
+        for number, (text, flags) in enumerate({
+            "<pad>": {}, "[INST]": {"lstrip": True, "rstrip": True}, "quick": {"single_word": True, "special": False},
+            "▁dog": {"normalized": True, "special": False}, "o v": {"normalized": True, "lstrip": True}, "<|é|>": {"rstrip": True},
+        }.items()):
+            spec["added_tokens"].append({"id": len(model["vocab"]) + number, "content": text, "single_word": False, "lstrip": False,
+                                         "rstrip": False, "normalized": False, "special": True, **flags})
+    elif name == "both-ends":
+        spec["post_processor"]["single"].append({"SpecialToken": {"id": "</s>", "type_id": 0}})
+        spec["post_processor"]["special_tokens"]["</s>"] = {"id": "</s>", "ids": [2], "tokens": ["</s>"]}
+    elif name == "no-template":
+        spec["post_processor"] = None
+    elif name == "replace-alone":
+        spec["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    elif name == "old-merges":
+        model["merges"] = [" ".join(pair) for pair in model["merges"]]
+    elif name == "missing-bytes":
+        del model["vocab"]["<0x0A>"]
+        model["vocab"]["unused"] = 3 + 10
+    elif name == "no-byte-fallback":
+        model["byte_fallback"] = False
+    elif name == "ignore-merges":
+        model["ignore_merges"] = True
+    elif name == "merges-of-bytes":
+        add_merge(model, "<0x0A>", "<0x0A>")
+    elif name == "lower-case":
+        spec["normalizer"]["normalizers"].append({"type": "Lowercase"})
+    elif name == "byte-level":
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.train_from_iterator(["the quick brown fox"] * 9, trainers.BpeTrainer(
+            vocab_size=300, show_progress=False, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+        spec = json.loads(made.to_str())
+    else:
+        assert name == "prepend", name
+    return spec
+
+
+PIECEWISE = ["prepend", "metaspace", "metaspace-split", "metaspace-never", "metaspace-always", "entry-with-a-space-inside", "added-tokens",
+             "both-ends", "no-template", "replace-alone", "old-merges"]
+WHOLE = {"missing-bytes": "lacks 1 of 256 bytes", "no-byte-fallback": "no byte fallback", "ignore-merges": "looks up whole texts",
+         "merges-of-bytes": "join single bytes", "lower-case": "its normalizer is not", "byte-level": "its vocabulary has no ▁"}
+
+
+def add_merge(model: dict[str, Any], left: str, right: str) -> None:
+    for token in (left, right, left + right):
+        model["vocab"].setdefault(token, len(model["vocab"]))
+    model["merges"].insert(0, [left, right])
+
+
+def write_tokenizer(folder: Path, spec: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_text(json.dumps(spec, ensure_ascii=False), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL}))
+    return folder
+
+
+def parquet(path: Path, texts: list[str | None], column: str = "text", kind: Any = None, row_group_size: int = 7) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"other": list(range(len(texts))), column: pa.array(texts, pa.string()).cast(kind or pa.string())}), path,
+                   row_group_size=row_group_size)
+    return path
+
+
+def jsonl(path: Path, texts: list[str | None]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"other": [1, {}], "text": text}, ensure_ascii=bool(number % 2)) + "\n"
+                            for number, text in enumerate(texts)), encoding="utf-8")
+    return path
+
+
+def csv_file(path: Path, texts: list[str | None]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["other", "text"])
+        writer.writerows([[number, text or ""] for number, text in enumerate(texts)])
+    return path
+
+
+def run(source: Path | list[str], tokenizer: Path, prefix: Path, *more: str) -> int:
+    words = [str(source)] if isinstance(source, Path) else source
+    status: int = preprocess.main(["--input", *words, "--tokenizer-name-or-path", f"{tokenizer}/", "--output-prefix", str(prefix),
+                                   "--tokenizer-type", "PretrainedFromHF", *more])
+    return status
+
+
+def read(stem: str) -> list[list[int]]:
+    """The documents of a dataset, by a reader of the tests' own."""
+    raw = Path(stem + ".idx").read_bytes()
+    assert raw[:9] == b"MMIDIDX\x00\x00"
+    version, code, sequences, bounds = struct.unpack_from("<QBQQ", raw, 9)
+    assert version == 1
+    dtype = {4: np.int32, 8: np.uint16}[code]
+    at = 9 + 8 + 1 + 8 + 8
+    lengths = np.frombuffer(raw, np.int32, sequences, at)
+    pointers = np.frombuffer(raw, np.int64, sequences, at + 4 * sequences)
+    documents = np.frombuffer(raw, np.int64, bounds, at + 12 * sequences)
+    assert len(raw) == at + 12 * sequences + 8 * bounds
+    assert documents.tolist() == list(range(sequences + 1))
+    data = Path(stem + ".bin").read_bytes()
+    width = np.dtype(dtype).itemsize
+    assert len(data) == int(lengths.sum(dtype=np.int64)) * width
+    return [np.frombuffer(data, dtype, length, pointer).tolist() for length, pointer in zip(lengths, pointers, strict=True)]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def files(prefix: Path) -> list[bytes]:
+    """Data, index and manifest of a dataset."""
+    return [Path(f"{prefix}_text_document.{end}").read_bytes() for end in ("bin", "idx", "manifest.json")]

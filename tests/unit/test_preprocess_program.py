@@ -1,0 +1,335 @@
+"""The preprocessor as a program: its processes, reruns, what it refuses, and Python 3.8."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from tests.unit.preprocess_tools import PROGRAM, csv_file, files, jsonl, mixtral_like, names, parquet, preprocess, read, run, variant, write_tokenizer
+from tokenizers import Tokenizer
+
+ROOT = Path(__file__).parents[2]
+WHOLE = {f"a_text_document.{end}" for end in ("bin", "idx", "manifest.json")}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"), mixtral_like())
+
+
+def command(source: Path, tokenizer: Path, prefix: Path, *more: str) -> list[str]:
+    return [sys.executable, str(PROGRAM), "--input", str(source), "--tokenizer-name-or-path", str(tokenizer), "--output-prefix", str(prefix), *more]
+
+
+def test_rerun_does_nothing_and_changes_are_noticed(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, prefix = parquet(tmp_path / "x.parquet", ["the fox", "a dog"]), tmp_path / "out" / "a"
+    data = tmp_path / "out" / "a_text_document.bin"
+
+    def said(*more: str) -> str:
+        assert run(source, tokenizer, prefix, *more) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert "wrote" in said()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert said("--workers", "1", "--chunk-mib", "1") == f"preprocess_data: {data} is up to date"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    assert "wrote" in said("--append-eod")
+    assert "wrote" in said()
+    data.write_bytes(data.read_bytes()[::-1])
+    assert "wrote" in said()
+    size = source.stat().st_size
+    parquet(source, ["the fox", "a cat"])
+    assert source.stat().st_size == size
+    assert "wrote" in said()
+    (tmp_path / "out" / "a_text_document.manifest.json").write_text("{")
+    assert "wrote" in said()
+    spec = json.loads((tokenizer / "tokenizer.json").read_text())
+    spec["post_processor"] = None
+    other = write_tokenizer(tmp_path / "other", spec)
+    assert run(source, other, prefix) == 0
+    assert "wrote" in capsys.readouterr().out
+    assert names(tmp_path / "out") == WHOLE
+
+
+@pytest.mark.parametrize("make", [parquet, jsonl, csv_file])
+@pytest.mark.parametrize("kind", ["prepend", "missing-bytes"])
+def test_same_bytes_whatever_the_workers(make: object, kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = write_tokenizer(tmp_path / "tokenizer", variant(kind))
+    texts = [f"the  fox {number}\n" + "quick brown " * (number % 30) + ("<s>" if number % 7 == 0 else "") for number in range(600)]
+    assert callable(make)
+    source = make(tmp_path / {parquet: "x.parquet", jsonl: "x.jsonl", csv_file: "x.csv"}[make], [*texts, None, ""])
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for workers in ("1", "2", "3"):
+        assert run(source, folder, tmp_path / workers / "a", "--workers", workers, "--chunk-mib", "0.002", "--log-interval", "100") == 0
+        out = capfd.readouterr().out
+        assert f"{workers} at work" in out and (make is not parquet or "of 602 rows" in out)
+    assert read(str(tmp_path / "1" / "a_text_document")) == [own.encode(text).ids for text in texts]
+    assert files(tmp_path / "1" / "a") == files(tmp_path / "2" / "a") == files(tmp_path / "3" / "a")
+
+
+def test_small_inputs_start_no_processes(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocess, "Pool", None)
+    assert run(parquet(tmp_path / "x.parquet", ["the fox"] * 1000), tokenizer, tmp_path / "a", "--workers", "8") == 0
+
+
+def children(process: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def gone(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.fixture(scope="module")
+def long_input(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work for several seconds, for a tokenizer that encodes documents whole."""
+    return parquet(tmp_path_factory.mktemp("long") / "x.parquet", [f"the quick brown fox {number} " * 50 for number in range(20000)], row_group_size=10**6)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_in_the_middle_leaves_nothing_that_looks_whole(number: int, workers: str, long_input: Path, tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", variant("missing-bytes"))
+    prefix = tmp_path / "out" / "a"
+    words = command(long_input, tokenizer, prefix, "--workers", workers, "--chunk-mib", "0.1", "--log-interval", "10")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if " rows, " in line:
+                break
+        started = children(process.pid)
+        assert len(started) == (2 if workers == "2" else 0)
+        process.send_signal(number)
+    assert process.returncode != 0
+    until = time.monotonic() + 20
+    while not all(map(gone, started)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert all(map(gone, started))
+    left = names(tmp_path / "out")
+    assert not [name for name in left if not name.startswith(".")]
+    assert number == signal.SIGKILL or not left
+    assert run(parquet(tmp_path / "x.parquet", ["the fox"]), tokenizer, prefix) == 0
+    assert names(tmp_path / "out") == WHOLE
+
+
+def test_a_worker_that_is_killed_is_an_error(long_input: Path, tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", variant("missing-bytes"))
+    words = command(long_input, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.1", "--log-interval", "10")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        for line in process.stdout:
+            if " rows, " in line:
+                break
+        killed, other = children(process.pid)
+        os.kill(killed, signal.SIGKILL)
+        error = process.stderr.read()
+    assert process.returncode == 1
+    assert f"A worker, process {killed}, was ended by signal 9" in error and "fewer --workers" in error
+    assert gone(other) and not names(tmp_path / "out")
+
+
+def test_an_error_in_a_worker_is_told(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(self: object, texts: object, whole: bool = False) -> None:
+        raise preprocess.PreprocessError("The tokenizer gave id 70000")
+
+    monkeypatch.setattr(preprocess.Encoder, "disagreement", lambda self, texts: None)
+    monkeypatch.setattr(preprocess.Encoder, "encode", fail)
+    source = parquet(tmp_path / "x.parquet", ["the fox"] * 100)
+    assert "gave id 70000" in refused(capsys, tmp_path, source, tokenizer, "--workers", "2", "--chunk-mib", "0.0001")
+
+
+def test_old_index_never_lies_beside_new_data(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, prefix = parquet(tmp_path / "x.parquet", ["the fox"]), tmp_path / "out" / "a"
+    assert run(source, tokenizer, prefix) == 0
+    parquet(source, ["another"])
+    replace = Path.replace
+
+    def stop_after_bin(self: Path, target: Path) -> Path:
+        if target.suffix == ".idx":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop_after_bin)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tokenizer, prefix)
+    assert names(tmp_path / "out") == {"a_text_document.bin"}
+
+
+def refused(capsys: pytest.CaptureFixture[str], folder: Path, source: Path, tokenizer: Path, *more: str) -> str:
+    """The message of a run that fails, having left nothing."""
+    assert run(source, tokenizer, folder / "out" / "a", *more) == 1
+    assert not (folder / "out").exists() or not names(folder / "out")
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "text"])
+def test_corrupt_parquet(damage: str, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = parquet(tmp_path / "x.parquet", [f"the fox {number}" for number in range(500)])
+    content = bytearray(source.read_bytes())
+    if damage == "truncated":
+        del content[len(content) // 2:]
+    elif damage == "flipped":
+        content[4:2000] = b"\xf3" * 1996
+    else:
+        content = bytearray(b"not a parquet")
+    source.write_bytes(content)
+    message = refused(capsys, tmp_path, source, tokenizer)
+    assert "cannot be read as parquet" in message and str(source) in message and "dataset_sha256" in message
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("x.jsonl", b'{"text": "a"}\n\n{"text": "b"\n{"text": "c"}\n', "x.jsonl, line 3: not valid JSON"),
+    ("x.jsonl", b'{"text": "a"}\n{"text": "a"} {"text": "b"}\n', "x.jsonl, line 2: not valid JSON: Extra data"),
+    ("x.jsonl", b'{"text": "a"}\n{"text": 7}\n', "x.jsonl, line 2: expected an object whose 'text' is a string, found"),
+    ("x.jsonl", b'{"text": "a"}\n["text"]\n', "x.jsonl, line 2: expected an object"),
+    ("x.jsonl", b'{"other": "a", "more": 1}\n', "x.jsonl has no column 'text': expected a column of texts of that name, found: other, more"),
+    ("x.jsonl", b'{"text": "a\xff"}\n', "not valid UTF-8"),
+    ("x.jsonl", b'{"text": "\\ud800"}\n', "half of a surrogate pair"),
+    ("x.json.gz", b"not gzip", "cannot be read as JSON lines"),
+    ("x.csv", b"other,more\n1,2\n", "x.csv has no column 'text'"),
+    ("x.csv", b"", "x.csv has no column 'text'"),
+    ("x.csv", b'text,more\n"a\nb",1\nx\n', "x.csv, line 4: 1 fields, expected 2"),
+    ("x.csv", b'text,more\n"a,1\n', "x.csv, line 2: not valid CSV"),
+    ("x.csv", b"text\na\n\xff\n", "not valid UTF-8"),
+    ("x.txt", b"a", "x.txt is of no known kind"),
+])
+def test_bad_lines(name: str, content: bytes, message: str, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert message in refused(capsys, tmp_path, tmp_path / name, tokenizer)
+
+
+def test_line_numbers_hold_in_later_chunks(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f'{{"text": "the fox {number}"}}' for number in range(200)]
+    lines[150] = "{"
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    assert "x.jsonl, line 151: not valid JSON" in refused(capsys, tmp_path, tmp_path / "x.jsonl", tokenizer, "--chunk-mib", "0.0003")
+
+
+def test_invalid_utf8_in_parquet(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa
+    offsets, values = pa.py_buffer(b"".join(number.to_bytes(4, "little") for number in (0, 1, 2))), pa.py_buffer(b"a\xff")
+    pq.write_table(pa.table({"text": pa.Array.from_buffers(pa.string(), 2, [None, offsets, values])}), tmp_path / "x.parquet")
+    assert "x.parquet, row 2: the text is not valid UTF-8" in refused(capsys, tmp_path, tmp_path / "x.parquet", tokenizer)
+
+
+def test_missing_column(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"], column="content"), tokenizer)
+    assert "has no column 'text'" in message and "other, content" in message and "dataset_json_key" in message
+
+
+def test_column_of_numbers(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer, "--json-keys", "other")
+    assert "holds int64, expected string" in message
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nothing_but_empty_rows(workers: str, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = parquet(tmp_path / "x.parquet", [None, ""])
+    assert "all 2 rows" in refused(capsys, tmp_path, source, tokenizer, "--workers", workers, "--chunk-mib", "0.0001")
+
+
+def test_missing_input(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "There is no file" in refused(capsys, tmp_path, tmp_path / "none.parquet", tokenizer)
+    (tmp_path / "empty").mkdir()
+    assert "holds no file whose name ends in .parquet" in refused(capsys, tmp_path, tmp_path / "empty", tokenizer)
+
+
+def test_input_that_changes_meanwhile(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    source = jsonl(tmp_path / "x.jsonl", ["the fox"])
+    load_encoder = preprocess.load_encoder
+
+    def slow(folder: Path, append_eod: bool) -> object:
+        jsonl(source, ["another", "fox"])
+        return load_encoder(folder, append_eod)
+
+    monkeypatch.setattr(preprocess, "load_encoder", slow)
+    assert "has changed while it was read" in refused(capsys, tmp_path, source, tokenizer)
+
+
+def test_tokenizer_folder_without_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text("{}")
+    message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tmp_path / "empty")
+    assert "holds no tokenizer" in message and "found: config.json" in message and "tokenizer_src" in message
+
+
+def test_append_eod_without_an_eos_token(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "tokenizer.json").write_bytes((tokenizer / "tokenizer.json").read_bytes())
+    assert "needs the tokenizer's eos_token" in refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), bare, "--append-eod")
+
+
+def test_full_disk(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
+    assert "No space left on device" in message and "run again" in message
+
+
+def test_two_at_once(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    with preprocess.alone_in(tmp_path / "out"):
+        message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
+    assert "Another preprocessing is at work" in message
+
+
+def test_help_states_the_bound_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        preprocess.arguments(["--help"])
+    assert "MiB + workers x (" in capsys.readouterr().out
+
+
+def python38() -> Path:
+    """A Python 3.8 with the modules that the program needs, made once; skips where there is no python3.8."""
+    made = ROOT / ".rehearsal" / "python38" / "bin" / "python"
+    check = ["-c", "import sys, numpy, pyarrow, tokenizers; sys.exit(sys.version_info[:2] != (3, 8))"]
+
+    def runs(python: Path, *words: str) -> bool:
+        return subprocess.run([str(python), *words], capture_output=True, check=False).returncode == 0
+
+    if made.exists() and runs(made, *check):
+        return made
+    found = [Path(path) for path in [shutil.which("python3.8"), *sorted(Path.home().glob(".pyenv/versions/3.8*/bin/python3.8"))] if path]
+    python = next((path for path in found if runs(path, "-c", "import venv, ensurepip")), None)
+    if python is None:
+        pytest.skip("NOT TESTED ON PYTHON 3.8: no python3.8 that runs on PATH or in ~/.pyenv/versions")
+    shutil.rmtree(made.parents[1], ignore_errors=True)
+    subprocess.run([str(python), "-m", "venv", str(made.parents[1])], check=True)
+    installed = subprocess.run([str(made), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement",
+                                str(Path(__file__).with_name("preprocess_requirements.txt"))], capture_output=True, text=True, check=False)
+    if installed.returncode != 0:
+        pytest.skip(f"NOT TESTED ON PYTHON 3.8: pip could not install preprocess_requirements.txt: {installed.stderr.strip()[-200:]}")
+    assert runs(made, *check)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["prepend", "metaspace", "missing-bytes"])
+def test_python_3_8_writes_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    python = python38()
+    folder = write_tokenizer(tmp_path / "tokenizer", variant(kind))
+    texts: list[str | None] = [f"the  fox {number}\n▁漢字 😀\x01 <s>"[:number % 30] for number in range(400)]
+    data = tmp_path / "data"
+    parquet(data / "a.parquet", [*texts, None])
+    jsonl(data / "b.jsonl", texts)
+    csv_file(data / "c.csv", texts)
+    for name, interpreter in (("here", sys.executable), ("there", str(python))):
+        words = [interpreter, *command(data, folder, tmp_path / name / "a", "--workers", "2", "--chunk-mib", "0.001", "--append-eod")[1:]]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "2 at work" in done.stdout
+    here, there = files(tmp_path / "here" / "a"), files(tmp_path / "there" / "a")
+    assert here[:2] == there[:2]
+    assert json.loads(there[2])["encoding"] == json.loads(here[2])["encoding"]
