@@ -62,11 +62,8 @@ class Bench:
             return [sys.executable, "-m", "bench.batched", *arguments, str(prefix)], prefix
         return ours(self.source, self.tokenizer, prefix, workers), Path(f"{prefix}_text_document")
 
-    def time(self, name: str, workers: int = 0) -> float:
+    def time(self, name: str, workers: int = 0) -> process.Run:
         """Run a way, prove its files, remove them.
-
-        Returns:
-            Seconds.
 
         Raises:
             WrongError: when the files are not those that the first run wrote.
@@ -75,15 +72,15 @@ class Bench:
         folder = self.scratch / f"{self._runs}"
         folder.mkdir()
         command, prefix = self.command(name, workers, folder)
-        seconds = process.run(command, folder / "log", ROOT, self.environment()).seconds
+        ran = process.run(command, folder / "log", ROOT, self.environment())
         if self._expected is None:
             self._expected = prefix
             self.tokens = len(indexed.Dataset(prefix).ids)
-            return seconds
+            return ran
         if indexed.digest(prefix) != indexed.digest(self._expected):
             raise WrongError(f"{name} and {UPSTREAM} wrote different files: {indexed.difference(prefix, self._expected)}")
         shutil.rmtree(folder)
-        return seconds
+        return ran
 
 
 def ours(source: Path, tokenizer: Path, prefix: Path, workers: int) -> list[str]:
@@ -100,23 +97,25 @@ def compare(args: argparse.Namespace, scratch: Path) -> int:
     few = min(UPSTREAM_WORKERS, cores)
     turns = [(UPSTREAM, UPSTREAM_WORKERS), (BATCHED, 0), *(("ours", count) for count in sorted({*counts, few}))]
     print(machine.described(), flush=True)
+    if machine.busy():
+        print(f"warning: {machine.busy()}", flush=True)
 
     warm_up = Bench(*data.prepared(FOLDER, WARM_UP_ROWS), scratch / "warm-up")
     warm_up.scratch.mkdir()
     for turn in turns:
         warm_up.time(*turn)
     measured = Bench(*data.prepared(FOLDER, rows), scratch)
-    times: dict[tuple[str, int], list[float]] = {turn: [] for turn in turns}
+    times: dict[tuple[str, int], list[process.Run]] = {turn: [] for turn in turns}
     for number in range(args.rounds):
         for turn in turns:
             times[turn].append(measured.time(*turn))
-        print(f"round {number + 1} of {args.rounds}: " + ", ".join(f"{told(*turn)} {each[-1]:.2f} s" for turn, each in times.items()), flush=True)
+        print(f"round {number + 1} of {args.rounds}: " + ", ".join(f"{told(*turn)} {each[-1].seconds:.2f} s" for turn, each in times.items()), flush=True)
     print(f"bytes of .bin and .idx equal in all {len(turns) * args.rounds} runs: {rows:,} rows, {measured.tokens:,} tokens")
 
-    timings = {turn: report.Timing(tuple(each)) for turn, each in times.items()}
+    timings = {turn: report.Timing(tuple(run.seconds for run in each), tuple(run.processor for run in each)) for turn, each in times.items()}
     scaling = {count: timings["ours", count] for count in sorted({*counts, few})}
     for turn, timing in timings.items():
-        print(f"{told(*turn)}: {timing}, {measured.tokens / timing.median / 1e6:.2f} million tokens/s")
+        print(f"{told(*turn)}: {timing}, CPU {timing.computed:.2f} s, {measured.tokens / timing.median / 1e6:.2f} million tokens/s")
     if cores == 1:
         print("scaling: there is 1 core here")
     else:
@@ -166,10 +165,11 @@ def measure_memory(args: argparse.Namespace, scratch: Path) -> int:
     rows, size = data.make_big(source, scratch / "big.parquet", 0 if args.rows else MEMORY_BYTES, args.rows)
     print(f"made {rows:,} rows, {size / 1e9:.2f} GB of text; encoding with {workers} workers", flush=True)
     bench = Bench(scratch / "big.parquet", tokenizer, scratch)
+    told = process.run([sys.executable, str(PROGRAM), "--help"], scratch / "help", ROOT, bench.environment()).output
+    bound = args.bound * report.MIB if args.bound else report.stated_bound(told, workers, rows)
     command, prefix = bench.command("ours", workers, scratch)
     ran = process.run(command, scratch / "log", ROOT, bench.environment(), sample=0.1)
     checked = prove_sample(bench.source, tokenizer, prefix, rows)
-    bound = args.bound * report.MIB if args.bound else report.stated_bound(ran.output)
     print(f"ids of {checked:,} documents, spread over the file, equal to the tokenizer's own; "
           f"{len(indexed.Dataset(prefix).ids):,} tokens, {size / ran.seconds / 1e6:.0f} MB of text a second")
     line = report.memory_line(size, ran.peak, ran.anonymous, bound, ran.seconds)
@@ -177,7 +177,7 @@ def measure_memory(args: argparse.Namespace, scratch: Path) -> int:
     if args.write_docs:
         content = f"Measured on {datetime.date.today():%Y-%m-%d}: {machine.described()}.\n\n```text\n{line}\n```"
         DOCUMENT.write_text(report.between(DOCUMENT.read_text(encoding="utf-8"), "bench-memory", content), encoding="utf-8")
-    return 0 if bound is not None and ran.peak <= bound else 1
+    return 0 if ran.peak <= bound else 1
 
 
 def prove_sample(source: Path, tokenizer: Path, prefix: Path, rows: int) -> int:
@@ -216,7 +216,7 @@ def arguments() -> argparse.Namespace:
                                                             "with --memory as many as make 2 GB of text)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is timed")
     parser.add_argument("--memory", action="store_true", help="instead, measure memory on a file of 2 GB")
-    parser.add_argument("--bound", type=int, default=0, metavar="MIB", help="with --memory: the limit, if not the one the program prints")
+    parser.add_argument("--bound", type=int, default=0, metavar="MIB", help="with --memory: the limit, if not the one that the program's help states")
     parser.add_argument("--write-docs", action="store_true", help="write the figures into docs/bench.md, and the plot")
     args = parser.parse_args()
     if args.rounds < 1 or args.rows < 0 or args.bound < 0:

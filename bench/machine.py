@@ -15,6 +15,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def busy() -> str:
+    """A warning when others were at work in the last minute; else an empty string."""
+    load = os.getloadavg()[0]
+    return f"load average {load:.1f}: the machine is not idle, and the figures are not to be trusted" if load > 0.5 else ""
+
+
 def described() -> str:
     """Cores, processor, memory and versions, in one sentence."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)

@@ -23,12 +23,14 @@ class Run:
     Attributes:
         seconds: from its start to its end.
         output: all that it printed.
+        processor: seconds that its tree computed, on all cores together.
         peak: largest sum of its tree's memory that was sampled, in bytes; 0 when none was.
         anonymous: the same, without pages of files, which the kernel can drop at any time.
     """
 
     seconds: float
     output: str
+    processor: float = 0.0
     peak: int = 0
     anonymous: int = 0
 
@@ -53,17 +55,19 @@ def run(argv: Sequence[str], log: Path, cwd: Path, environment: Mapping[str, str
                                    env=dict(environment), start_new_session=True)
         try:
             with _sampling(process.pid, sample) as memory:
-                status = process.wait()
+                # Not process.wait(): the usage of this one tree is wanted as well.
+                _, status, used = os.wait4(process.pid, 0)
                 seconds = time.perf_counter() - start
+                process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
     output = log.read_text(encoding="utf-8", errors="replace")
-    if status:
-        raise RunError(f"{' '.join(argv)} ended with status {status}:\n" + "\n".join(output.splitlines()[-25:]))
-    return Run(seconds, output, memory.peak, memory.anonymous)
+    if process.returncode:
+        raise RunError(f"{' '.join(argv)} ended with status {process.returncode}:\n" + "\n".join(output.splitlines()[-25:]))
+    return Run(seconds, output, used.ru_utime + used.ru_stime, memory.peak, memory.anonymous)
 
 
 class _Memory:
