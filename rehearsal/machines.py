@@ -36,6 +36,8 @@ NAME = "ascend-machines"
 
 IMAGE_PACKAGES = (*nodes.IMAGE_PACKAGES, "udev", "kmod", "initramfs-tools", "zstd")
 REPOSITORY_PACKAGES = (*nodes.REPOSITORY_PACKAGES, "nfs-kernel-server", "nfs-common", "nftables", "iptables", "firewalld", "ufw")
+# The lists of the machines' own package repository stay.
+IMAGE_OPTIONS = ("--skip=cleanup/apt/lists",)
 
 # Sparse: what is not written takes no room.
 DISK_GIB = 16
@@ -280,7 +282,7 @@ def _end(pids: Sequence[int]) -> None:
 
 def _key(arch: Architecture) -> str:
     return nodes.digest([*(part.encode() for part in (
-        nodes.SUITE, arch.kernel_package, str(DISK_GIB), *IMAGE_PACKAGES, "--", *REPOSITORY_PACKAGES)),
+        nodes.SUITE, arch.kernel_package, str(DISK_GIB), *IMAGE_PACKAGES, "--", *REPOSITORY_PACKAGES, *IMAGE_OPTIONS)),
         (nodes.IMAGE_SOURCES / "local-repository.sh").read_bytes(),
         *nodes.tree(nodes.IMAGE_SOURCES / "root"), *nodes.tree(SOURCES)])
 
@@ -309,7 +311,8 @@ def build_image(log: Log = print) -> Path:
             fresh = Path(made) / "image"
             fresh.mkdir()
             tar = Path(made) / "machine.tar"
-            nodes.make_rootfs(tar, (*IMAGE_PACKAGES, arch.kernel_package), REPOSITORY_PACKAGES, [SOURCES / "customize.sh"], log)
+            nodes.make_rootfs(tar, (*IMAGE_PACKAGES, arch.kernel_package), REPOSITORY_PACKAGES,
+                              [*IMAGE_OPTIONS, f"--customize-hook={SOURCES / 'customize.sh'}"], log)
             log("making the disk of the machines")
             # Owners are kept: by root, or inside a user namespace where this user is root.
             script = ('set -eu; mkdir "$1/root"; tar -x --numeric-owner -f "$1/machine.tar" -C "$1/root"; '

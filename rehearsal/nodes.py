@@ -308,14 +308,14 @@ def _mirrors() -> list[str]:
     return lines
 
 
-def make_rootfs(tar: Path, packages: Sequence[str], repository: Sequence[str], hooks: Sequence[Path], log: Log) -> None:
+def make_rootfs(tar: Path, packages: Sequence[str], repository: Sequence[str], options: Sequence[str], log: Log) -> None:
     """Make the root file system of a node with mmdebstrap, as a tar.
 
     Args:
         tar: where it goes; it appears whole or not at all.
         packages: what is installed.
         repository: what lies in the node's own package repository, with all it depends on.
-        hooks: programs that are given the root folder at the end, before it is packed.
+        options: more of mmdebstrap's own.
         log: is given one line for each step.
 
     Raises:
@@ -327,7 +327,7 @@ def make_rootfs(tar: Path, packages: Sequence[str], repository: Sequence[str], h
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("man", "info", "locale", "doc")]
     command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", f"--keyring={KEYRING}",
                *excluded, "--dpkgopt=force-unsafe-io", f"--customize-hook={IMAGE_SOURCES / 'local-repository.sh'}",
-               *(f"--customize-hook={hook}" for hook in hooks), SUITE, str(partial), *_mirrors()]
+               *options, SUITE, str(partial), *_mirrors()]
     log(f"making the root file system of the nodes, a minute or two (log: {logfile})")
     with logfile.open("wb") as output:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False,
