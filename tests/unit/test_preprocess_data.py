@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
 from tests.unit.preprocess_tools import (
     PIECEWISE,
     SPECIAL,
@@ -26,7 +28,6 @@ from tests.unit.preprocess_tools import (
     variant,
     write_tokenizer,
 )
-from tokenizers import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.unit.preprocess_tools import PROGRAM, csv_file, files, jsonl, mixtral_like, names, parquet, preprocess, read, run, variant, write_tokenizer
 from tokenizers import Tokenizer
+
+from tests.unit.preprocess_tools import PROGRAM, csv_file, files, jsonl, mixtral_like, names, parquet, preprocess, read, run, variant, write_tokenizer
 
 ROOT = Path(__file__).parents[2]
 WHOLE = {f"a_text_document.{end}" for end in ("bin", "idx", "manifest.json")}
@@ -284,6 +285,15 @@ def test_two_at_once(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     with preprocess.alone_in(tmp_path / "out"):
         message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
     assert "Another preprocessing is at work" in message
+
+
+def test_log_file_tells_the_same(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log"
+    more = ["--log-file", str(log), "--log-interval", "1"]
+    assert run(parquet(tmp_path / "x.parquet", ["the fox"]), tokenizer, tmp_path / "a", *more) == 0
+    assert log.read_text() == capsys.readouterr().out and " rows, " in log.read_text()
+    assert run(tmp_path / "none.parquet", tokenizer, tmp_path / "a", *more) == 1
+    assert log.read_text() == capsys.readouterr().err
 
 
 def test_help_states_the_bound_of_memory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,9 +86,14 @@ class PreprocessError(Exception):
     """A cause that the user can mend; its text says what was found, what was expected and how to go on."""
 
 
-def say(message: str) -> None:
+# Besides standard output; see --log-file.
+LOGS: list[Any] = []
+
+
+def say(message: str, stream: Any = None) -> None:
     """Print one line at once, so that progress is seen as it happens."""
-    print(f"preprocess_data: {message}", flush=True)
+    for each in [stream or sys.stdout, *LOGS]:
+        print(f"preprocess_data: {message}", file=each, flush=True)
 
 
 def need(module: str) -> Any:
@@ -1124,7 +1129,7 @@ class Progress:
 
     def __init__(self, files: int, rows: int | None, log_interval: int) -> None:
         self._files, self._of, self._interval = files, "" if rows is None else f" of {rows}", log_interval
-        self._bar = sys.stdout.isatty()
+        self._bar = sys.stdout.isatty() and not LOGS
         self._start, self._shown = time.monotonic(), 0.0
         self.rows = self.documents = self.tokens = self.bytes = 0
 
@@ -1369,6 +1374,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="processes that encode (default: 0, as many as CPUs may be used)")
     parser.add_argument("--chunk-mib", type=float, default=4, help="MiB of text that a worker gets at a time (default: 4)")
     parser.add_argument("--log-interval", type=int, default=10000, help="rows between two lines of progress, at least a chunk (default: 10000)")
+    parser.add_argument("--log-file", help="write there as well what is printed, for those who do not see it")
     args = parser.parse_args(argv)
     if args.workers < 0 or args.log_interval < 1:
         parser.error("--workers must be at least 0, --log-interval at least 1")
@@ -1393,15 +1399,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, stop)
-    try:
-        prepare(args)
-    except PreprocessError as error:
-        print(f"preprocess_data: error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"preprocess_data: error: {error}. Nothing was left behind; make room or mend the path, and run again.",
-              file=sys.stderr)
-        return 1
+    with contextlib.ExitStack() as logs:
+        try:
+            LOGS[:] = [logs.enter_context(open(args.log_file, "w", encoding="utf-8"))] if args.log_file else []
+            prepare(args)
+        except PreprocessError as error:
+            say(f"error: {error}", sys.stderr)
+            return 1
+        except OSError as error:
+            say(f"error: {error}. Nothing was left behind; make room or mend the path, and run again.", sys.stderr)
+            return 1
+        finally:
+            LOGS.clear()
     return 0
 
 
