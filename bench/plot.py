@@ -44,16 +44,16 @@ def draw(path: Path, baselines: Sequence[Way], scaling: dict[int, Timing], rows:
     speeds = [tokens / scaling[count].median / 1e6 for count in counts]
     right.plot(counts, speeds, color=OURS, marker="o", label="this project")
     for way, style in zip(baselines, ("--", ":")):
-        right.axhline(tokens / way.timing.median / 1e6, color="#52606d", linestyle=style, linewidth=1.1, label=way.name)
+        right.axhline(tokens / way.timing.median / 1e6, color="#52606d", linestyle=style, linewidth=1.1, label=way.name.splitlines()[0])
     right.set_xscale("log", base=2)
     right.set_xticks(counts, [str(count) for count in counts])
     right.minorticks_off()
     right.set_xlim(counts[0] / 1.3, counts[-1] * 1.3)
-    right.set_ylim(0, 1.3 * max(speeds))
+    right.set_ylim(0, 1.15 * max(speeds))
     right.set_xlabel("workers of this project")
     right.set_ylabel("million tokens/s")
     right.grid(axis="y", color="#e4e7eb")
-    right.legend(fontsize=8, frameon=False, loc="center right")
+    right.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1.02, 1), ncols=3, handlelength=1.6, columnspacing=1)
     figure.savefig(path, facecolor="white", metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)
 
