@@ -105,5 +105,6 @@ def difference(one: Path, other: Path) -> str:
     for number in range(len(first.lengths)):
         left, right = first.document(number), second.document(number)
         if left != right:
-            return f"document {number} begins {left[:12]} and {right[:12]} ({len(left)} and {len(right)} ids)"
+            at = next((place for place, (mine, theirs) in enumerate(zip(left, right)) if mine != theirs), min(len(left), len(right)))
+            return f"document {number} has {left[at:at + 4]} and {right[at:at + 4]} from id {at} on ({len(left)} and {len(right)} ids)"
     return "the ids are equal, other bytes of the index are not"

@@ -152,8 +152,8 @@ def test_files_are_those_of_the_format(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("documents", "dtype", "why"), [
-    ([[1, 2, 3], [5]], "uint16", r"document 1 begins \[5\] and \[4\]"), ([[1, 2, 3]], "uint16", "1 and 2 documents"),
-    ([[1, 2], [3, 4]], "uint16", "document 0 begins"), ([[1, 2, 3], [4]], "int32", "stored as int32 and uint16")])
+    ([[1, 2, 3], [5]], "uint16", r"document 1 has \[5\] and \[4\] from id 0 on"), ([[1, 2, 3]], "uint16", "1 and 2 documents"),
+    ([[1, 2], [3, 4]], "uint16", r"document 0 has \[\] and \[3\] from id 2 on"), ([[1, 2, 3], [4]], "int32", "stored as int32 and uint16")])
 def test_a_difference_is_seen_and_told(tmp_path: Path, documents: list[list[int]], dtype: str, why: str) -> None:
     right, wrong = write(tmp_path / "right", [[1, 2, 3], [4]]), write(tmp_path / "wrong", documents, dtype)
     assert indexed.digest(right) == indexed.digest(write(tmp_path / "same", [[1, 2, 3], [4]]))
