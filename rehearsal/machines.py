@@ -34,8 +34,10 @@ SOURCES = nodes.PROJECT / "rehearsal" / "machine"
 FOLDER = nodes.STATE / "ssh-vm"
 NAME = "ascend-machines"
 
-IMAGE_PACKAGES = (*nodes.IMAGE_PACKAGES, "udev", "kmod", "initramfs-tools", "zstd")
-REPOSITORY_PACKAGES = (*nodes.REPOSITORY_PACKAGES, "nfs-kernel-server", "nfs-common", "nftables", "iptables", "firewalld", "ufw")
+# What node_base installs is there already: the compiler alone takes minutes to unpack without hardware acceleration, and the
+# containers show that it can be installed. What sharing needs is installed by the roles.
+IMAGE_PACKAGES = (*nodes.IMAGE_PACKAGES, *nodes.REPOSITORY_PACKAGES, "udev", "kmod", "initramfs-tools", "zstd")
+REPOSITORY_PACKAGES = ("nfs-kernel-server", "nfs-common", "nftables", "iptables", "firewalld", "ufw")
 # The lists of the machines' own package repository stay.
 IMAGE_OPTIONS = ("--skip=cleanup/apt/lists",)
 
