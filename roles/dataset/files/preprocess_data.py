@@ -22,10 +22,10 @@ Order: the words of --input as given; the files of a folder or glob sorted by pa
 
 Memory: one process reads and writes, the workers encode; at most 2 x workers chunks are under way. Expect at most
 
-    350 MiB + workers x (250 MiB + 16 x chunk) + 12 bytes a document
+    250 MiB + workers x (150 MiB + 16 x chunk) + 12 bytes a document
 
-of resident memory, shared pages counted once, however large the files and their row groups are (tokenizers that
-encode documents whole: 60 instead of 16). A document larger than a chunk is a chunk of its own.
+of resident memory, shared pages counted once, however large the files and their row groups are. A document larger
+than a chunk is a chunk of its own; the largest adds 8 times its size (encoded whole: what the tokenizer needs for it).
 
 Needs Python 3.8, numpy, pyarrow, and tokenizers (or transformers, see `load_encoder`).
 """
