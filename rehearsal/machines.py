@@ -19,7 +19,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -535,28 +534,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Being told to end is an interruption: what was started is ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    def log(line: str) -> None:
-        print(line, flush=True)
-
+    log = nodes.print_line
     try:
-        if given.command == "up":
-            up(given.count, given.npus, given.folder, given.memory, given.cpus, log)
-        elif given.command == "reboot":
-            reboot(given.name, given.folder, log=log)
-        elif given.command == "down":
-            down(given.folder, log)
-        elif given.command == "clean":
-            clean(log)
-        else:
-            missing = missing_packages()
-            print(" ".join(missing))
-            return 1 if missing else 0
-    except NodesError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return nodes.run_command(given.command, {
+            "up": lambda: up(given.count, given.npus, given.folder, given.memory, given.cpus, log),
+            "reboot": lambda: reboot(given.name, given.folder, log=log),
+            "down": lambda: down(given.folder, log),
+            "clean": lambda: clean(log),
+        }, missing_packages)
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Sequence
+from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = PROJECT / ".rehearsal"
@@ -600,6 +600,25 @@ def clean(log: Log = print) -> None:
         log(f"removed {STATE}")
 
 
+def print_line(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def run_command(command: str, actions: Mapping[str, Callable[[], object]], missing: Callable[[], list[str]]) -> int:
+    """Run one command of a command line; ``check`` prints the packages that are missing. Returns the exit status."""
+    try:
+        if command == "check":
+            packages = missing()
+            print(" ".join(packages))
+            return 1 if packages else 0
+        actions[command]()
+    except NodesError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal.nodes", description="The nodes of a rehearsal.")
@@ -615,24 +634,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("check", help="print the Debian packages that this machine lacks for it")
     given = parser.parse_args(arguments)
 
-    def log(line: str) -> None:
-        print(line, flush=True)
-
-    try:
-        if given.command == "up":
-            up(given.count, given.npus, given.folder, given.name, log)
-        elif given.command == "down":
-            down(given.folder, log)
-        elif given.command == "clean":
-            clean(log)
-        else:
-            missing = missing_packages()
-            print(" ".join(missing))
-            return 1 if missing else 0
-    except NodesError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(given.command, {
+        "up": lambda: up(given.count, given.npus, given.folder, given.name, print_line),
+        "down": lambda: down(given.folder, print_line),
+        "clean": lambda: clean(print_line),
+    }, missing_packages)
 
 
 if __name__ == "__main__":
