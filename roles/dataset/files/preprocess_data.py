@@ -68,9 +68,9 @@ KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": 
          ".csv": "csv", ".csv.gz": "csv"}
 # Pieces that a worker remembers: their number, and the sum of their lengths in bytes.
 CACHE_PIECES, CACHE_BYTES = 200_000, 32 << 20
-# Pieces encoded in one text; texts encoded, tokens gathered and bytes cut at a time, which bounds the temporary memory.
+# Pieces encoded in one text; texts encoded and bytes cut at a time, which bounds the temporary memory.
 PIECES_IN_TEXT = 64
-ENCODE_STEP, GATHER_STEP, CUT_STEP = 256, 1 << 18, 1 << 18
+ENCODE_STEP, CUT_STEP = 256, 1 << 16
 # The encodings that the tokenizers library returns are large: documents encoded whole go by as many bytes.
 WHOLE_BYTES = 1 << 19
 # The first documents of each file, as many and as many bytes, are encoded both ways and compared.
@@ -103,6 +103,54 @@ def need(module: str) -> Any:
     except ImportError as error:
         raise PreprocessError(f"Python module {module} cannot be imported by {sys.executable}: {error}. "
                               "Run this program in the training environment (playbooks/conda_env.yml makes it).") from error
+
+
+class NoPandas:
+    """A finder of modules that finds no pandas: Arrow would import it with its first array, which takes longer than its own import."""
+
+    @staticmethod
+    def find_spec(name: str, *_: Any) -> None:
+        """Refuse pandas, and leave other modules to the finders behind this one."""
+        if name == "pandas":
+            raise ModuleNotFoundError("not needed here", name=name)
+
+
+def import_arrow() -> None:
+    """Import what this program needs of Arrow, and let it believe that there is no pandas."""
+    arrow = need("pyarrow")
+    need("pyarrow.compute")
+    finder: Any = NoPandas
+    sys.meta_path.insert(0, finder)
+    try:
+        arrow.array([0])  # Arrow looks once
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class Task(threading.Thread):
+    """A call in a thread of its own, for what lets go of Python's lock."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        """Begin."""
+        super().__init__(daemon=True)
+        self._call = call
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """See `threading.Thread.run`."""
+        try:
+            self._result = self._call()
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> Any:
+        """What the call returned, as soon as it has; what it raised is raised here."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._result
 
 
 def sha256_of(path: Path) -> str:
@@ -338,10 +386,10 @@ class Pieces:
             raise NoPieces("its merges join single bytes")
         self._between = bytes([between])
         self._between_id = model["vocab"][f"<0x{between:02X}>"]
-        self._special = [re.compile(self._between)]
-        if written:  # apart, since a search for texts with a common beginning is a fast one
-            self._special.append(re.compile(b"|".join(re.escape(text.encode()) for text in sorted(set(written)))))
-        self._cuts = cuts_of(pairs, split)
+        special = [self._between, *(text.encode() for text in sorted(set(written)))]
+        self._special = re.compile(b"|".join(map(re.escape, special)))
+        self._special_starts = {text[:1] for text in special}
+        self._cuts = need("pyarrow").array(cuts_of(pairs, split).view("uint8"))
         # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
         self._bare = library.Tokenizer(tokenizer.model)
         self._around = before, [*after, *end]
@@ -350,37 +398,35 @@ class Pieces:
         self._forget()
 
     def _forget(self) -> None:
-        np, arrow = need("numpy"), need("pyarrow")
-        self._known = arrow.array([], arrow.binary())
-        self._ids = np.zeros(0, dtype=np.int32)
-        self._starts = self._lengths = np.zeros(0, dtype=np.int64)
+        arrow = need("pyarrow")
+        # Pieces, and the bytes of their ids (int32), in the same order.
+        self._known, self._ids = arrow.array([], arrow.binary()), arrow.array([], arrow.large_binary())
         before, after = ([*ids, self._between_id] for ids in self._around)
         self._learn(arrow.array([bytes([BEGIN]), bytes([END])]), [before + after])
 
     def _learn(self, pieces: Any, encoded: list[list[int]]) -> None:
         """Remember pieces by their ids: lists of them one behind the other, with the id of `_between` behind each piece."""
-        np = need("numpy")
+        np, arrow = need("numpy"), need("pyarrow")
         flat = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=sum(map(len, encoded)))
         ends = np.flatnonzero(flat == self._between_id)
         if len(ends) != len(pieces):
             raise PreprocessError(f"{len(pieces)} pieces were encoded as {len(ends)}: tokenizers does not do what its tokenizer.json says. "
                                   "Please report this, with the versions of both.")
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        self._starts = np.concatenate([self._starts, starts + len(self._ids)])
-        self._lengths = np.concatenate([self._lengths, ends - starts])
-        self._ids = np.concatenate([self._ids, flat])
-        self._known = need("pyarrow").concat_arrays([self._known, pieces])
+        offsets = 4 * np.concatenate([[0], ends - np.arange(len(ends))])
+        buffers = [None, arrow.py_buffer(offsets), arrow.py_buffer(flat[flat != self._between_id])]
+        self._ids = arrow.concat_arrays([self._ids, arrow.Array.from_buffers(arrow.large_binary(), len(pieces), buffers)])
+        self._known = arrow.concat_arrays([self._known, pieces])
 
-    def _numbers(self, pieces: Any) -> Any:
-        """The numbers of pieces, an Arrow array of different binaries; those not known yet are encoded.
+    def _ids_of(self, pieces: Any) -> Any:
+        """The ids of pieces, an Arrow array of different binaries; those not known yet are encoded.
 
         Many are encoded as one text, with a character between them that takes part in no merge: a text has its price.
         """
-        np, compute = need("numpy"), need("pyarrow.compute")
+        np, arrow, compute = need("numpy"), need("pyarrow"), need("pyarrow.compute")
         if len(self._known) > CACHE_PIECES or self._known.nbytes > CACHE_BYTES:
             self._forget()
         found = compute.index_in(pieces, value_set=self._known)
-        numbers = found.fill_null(-1).to_numpy()
+        numbers = found.fill_null(-1).to_numpy().copy()
         new, first_new = pieces.filter(found.is_null()), len(self._known)
         encode = getattr(self._bare, "encode_batch_fast", self._bare.encode_batch)
         for at in range(0, len(new), ENCODE_STEP * PIECES_IN_TEXT):
@@ -388,9 +434,8 @@ class Pieces:
             listed = step.to_pylist()
             texts = [self._between.join([*listed[first:first + PIECES_IN_TEXT], b""]) for first in range(0, len(listed), PIECES_IN_TEXT)]
             self._learn(step, [one.ids for one in encode([text.decode().replace(" ", "▁") for text in texts])])
-        numbers = numbers.copy()
         numbers[numbers < 0] = np.arange(first_new, len(self._known))
-        return numbers
+        return self._ids.take(arrow.array(numbers))
 
     def special_rows(self, texts: Any) -> Any:
         """Which documents contain the text of an added token, or `_between`. Array of bool, shape (documents,)."""
@@ -398,8 +443,9 @@ class Pieces:
         found = np.zeros(len(texts), dtype=bool)
         offsets, values = offsets_of(texts), texts.buffers()[2]
         if values is not None:
-            with memoryview(values)[:int(offsets[-1])] as view:
-                places = [match.span() for pattern in self._special for match in pattern.finditer(view)]
+            text, places = values.to_pybytes(), []
+            if any(start in text for start in self._special_starts):  # a search for one byte is a fast one
+                places = [match.span() for match in self._special.finditer(text, 0, int(offsets[-1]))]
             if places:  # a match across the border of two documents marks both, which does no harm
                 rows = np.searchsorted(offsets, np.array(places) - [0, 1], side="right") - 1
                 for first, last in rows.tolist():
@@ -436,27 +482,17 @@ class Pieces:
             pair = step[:-1].astype(np.uint16)
             pair <<= 8
             pair |= step[1:]
-            bounds.append((np.flatnonzero(self._cuts[pair]) + (at + 1)).astype(np.int32))
+            may_cut = self._cuts.take(arrow.array(pair)).to_numpy().view(bool)
+            bounds.append((np.flatnonzero(may_cut) + (at + 1)).astype(np.int32))
         cut = np.concatenate([*bounds, np.array([len(data)], dtype=np.int32)])
         # Pieces lie one behind the other without gaps, so their array is a view of the text.
         pieces = arrow.Array.from_buffers(arrow.binary(), len(cut) - 1, [None, arrow.py_buffer(cut), values]).dictionary_encode()
-        first_piece = np.searchsorted(cut, offsets[:-1])
+        bounds_of_documents = np.searchsorted(cut, offsets)
         del marked, values, data, cut, bounds
-        numbers = self._numbers(pieces.dictionary)
-        which = pieces.indices.to_numpy()
-        lengths = self._lengths[numbers]
-        piece_lengths = lengths[which]
-        ids = np.empty(int(piece_lengths.sum()), dtype=np.int32)
-        done = 0
-        starts = self._starts[numbers]
-        for at in range(0, len(which), GATHER_STEP):
-            count = piece_lengths[at:at + GATHER_STEP]
-            ends = np.cumsum(count)
-            place = np.repeat(starts[which[at:at + GATHER_STEP]] - ends + count, count)
-            place += np.arange(len(place))
-            np.take(self._ids, place, out=ids[done:done + len(place)])
-            done += len(place)
-        return ids, np.add.reduceat(piece_lengths, first_piece)
+        encoded = self._ids_of(pieces.dictionary).take(pieces.indices)
+        at_piece = np.frombuffer(encoded.buffers()[1], dtype=np.int64)
+        ids = np.frombuffer(encoded.buffers()[2], dtype=np.int32)[:int(at_piece[len(encoded)]) // 4]
+        return ids, np.diff(at_piece[bounds_of_documents]) // 4
 
 
 def offsets_of(texts: Any) -> Any:
@@ -556,8 +592,10 @@ def load_encoder(folder: Path, append_eod: bool) -> Encoder:
                               "Bring tokenizer_config.json, or leave --append-eod out (dataset_append_eod: false).")
     if path.is_file():
         library = need("tokenizers")
+        loading = Task(lambda: library.Tokenizer.from_file(str(path)))
+        import_arrow()  # meanwhile
         try:
-            alone = library.Tokenizer.from_file(str(path))
+            alone = loading.result()
         except Exception as error:  # the library raises bare Exception
             raise PreprocessError(f"{path} cannot be loaded by tokenizers {library.__version__}: {error}. "
                                   "Bring the file again, or use a newer tokenizers.") from error
@@ -1081,9 +1119,7 @@ class Hashes:
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = list(files)
         self._before = [self._state(path) for path in files]
-        self._found: list[str] = []
-        self._error: OSError | None = None
-        self._thread: threading.Thread | None = None
+        self._task: Task | None = None
 
     @staticmethod
     def _state(path: Path) -> tuple[int, int, int]:
@@ -1092,15 +1128,8 @@ class Hashes:
 
     def start(self) -> None:
         """Begin, if not begun yet."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True)
-            self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._found = [sha256_of(path) for path in self._files]
-        except OSError as error:
-            self._error = error
+        if self._task is None:
+            self._task = Task(lambda: [sha256_of(path) for path in self._files])
 
     def sources(self) -> list[dict[str, Any]]:
         """Name, size and hash of each file, in order.
@@ -1109,15 +1138,13 @@ class Hashes:
             PreprocessError: when a file has changed since this object was made.
         """
         self.start()
-        assert self._thread is not None  # noqa: S101
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+        assert self._task is not None  # noqa: S101
+        hashes = self._task.result()
         for path, before in zip(self._files, self._before):
             if self._state(path) != before:
                 raise PreprocessError(f"{path} has changed while it was read. Let nothing write to it, and run again.")
         return [{"name": path.name, "size": before[0], "sha256": found}
-                for path, before, found in zip(self._files, self._before, self._found)]
+                for path, before, found in zip(self._files, self._before, hashes)]
 
     def sizes(self) -> list[int]:
         """Bytes of each file, in order."""
@@ -1340,8 +1367,7 @@ def prepare(args: argparse.Namespace) -> None:
         if not todo:
             return
         encoder = load_encoder(folder, args.append_eod)
-        for module in ("pyarrow", "pyarrow.compute", *(["pyarrow.parquet"] if any(kind_of(path) == "parquet" for path in files) else [])):
-            need(module)
+        import_arrow()
         # More processes than chunks would only cost their start.
         args.used = min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))
         pool = Pool(encoder, args.used, [lock]) if args.used > 1 else None
@@ -1398,6 +1424,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["RAYON_NUM_THREADS"] = str(args.workers)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with contextlib.suppress(OSError, AttributeError):
+        for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: keep freed memory, for it costs more to get it anew for each chunk
+            ctypes.CDLL(None).mallopt(option, 1 << 28)
     signal.signal(signal.SIGTERM, stop)
     with contextlib.ExitStack() as logs:
         try:
