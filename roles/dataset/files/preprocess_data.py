@@ -75,7 +75,7 @@ ENCODE_STEP, CUT_STEP = 256, 1 << 16
 WHOLE_BYTES = 1 << 19
 # The first documents of each file, as many and as many bytes, are encoded both ways and compared.
 CHECK_DOCUMENTS, CHECK_BYTES = 16, 1 << 15
-BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
+BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 # No UTF-8 text contains these bytes: they mark where a document begins and ends.
 BEGIN, END = 0xFF, 0xFE
 # An Arrow array of strings has 32-bit offsets.
@@ -246,12 +246,12 @@ class NoPieces(Exception):
     """Why documents of this tokenizer cannot be encoded piece by piece."""
 
 
-def merges_of(model: dict[str, Any]) -> set[tuple[str, str]]:
+def merges_of(model: dict[str, Any]) -> list[Sequence[str]]:
     """The merges of a BPE model: pairs of tokens, which older files write as one text with a space between them."""
-    return {(pair[0], pair[1]) for pair in (item.split(" ") if isinstance(item, str) else item for item in model["merges"])}
+    return [item.split(" ") if isinstance(item, str) else item for item in model["merges"]]
 
 
-def cuts_of(pairs: Iterable[tuple[str, str]], split_spaces: bool) -> Any:
+def cuts_of(pairs: Iterable[Sequence[str]], split_spaces: bool) -> Any:
     """Where a text may be cut: a table of bool, shape (65536,), by 256 x the byte before + the byte after.
 
     Args:
@@ -340,9 +340,9 @@ def require_byte_fallback(spec: dict[str, Any]) -> dict[str, Any]:
     ):
         if not holds:
             raise NoPieces(reason)
-    missing = [byte for byte in range(256) if f"<0x{byte:02X}>" not in (vocabulary or {})]
+    missing = [token for token in BYTE_TOKENS if token not in (vocabulary or {})]
     if missing:
-        raise NoPieces(f"its byte fallback lacks {len(missing)} of 256 bytes, <0x{missing[0]:02X}> among them")
+        raise NoPieces(f"its byte fallback lacks {len(missing)} of 256 bytes, {missing[0]} among them")
     return dict(model)
 
 
@@ -380,12 +380,11 @@ class Pieces:
         if not all(written):
             raise NoPieces("one of its added tokens is made of spaces")
         pairs = merges_of(model)
-        tokens = set(itertools.chain.from_iterable(pairs))
         between = next((code for code in range(1, 32) if chr(code) not in model["vocab"]), None)
-        if between is None or any(BYTE_TOKEN.fullmatch(token) for token in tokens):
+        if between is None or not set(BYTE_TOKENS).isdisjoint(itertools.chain.from_iterable(pairs)):
             raise NoPieces("its merges join single bytes")
         self._between = bytes([between])
-        self._between_id = model["vocab"][f"<0x{between:02X}>"]
+        self._between_id = model["vocab"][BYTE_TOKENS[between]]
         special = [self._between, *(text.encode() for text in sorted(set(written)))]
         self._special = re.compile(b"|".join(map(re.escape, special)))
         self._special_starts = {text[:1] for text in special}
