@@ -20,7 +20,8 @@ and documents in which a special token is written out, are encoded whole. What r
 
 Order: the words of --input as given; the files of a folder or glob sorted by path; the rows of a file as they lie.
 
-Memory: one process reads and writes, the workers encode; at most 2 x workers chunks are under way. Expect at most
+Memory: the program reads and writes, the workers encode: threads where they encode pieces, processes where they encode
+whole documents; at most 2 x workers chunks are under way. Expect at most
 
     250 MiB + workers x (150 MiB + 16 x chunk) + 12 bytes a document
 
@@ -37,6 +38,7 @@ import contextlib
 import csv
 import ctypes
 import fcntl
+import functools
 import glob
 import gzip
 import hashlib
@@ -392,6 +394,7 @@ class Pieces:
         # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
         self._bare = library.Tokenizer(tokenizer.model)
         self._around = before, [*after, *end]
+        self._learning = threading.Lock()
         if self._between_id in [*before, *after, *end]:
             raise NoPieces("a byte token is among its special tokens")
         self._forget()
@@ -422,19 +425,21 @@ class Pieces:
         Many are encoded as one text, with a character between them that takes part in no merge: a text has its price.
         """
         np, arrow, compute = need("numpy"), need("pyarrow"), need("pyarrow.compute")
-        if len(self._known) > CACHE_PIECES or self._known.nbytes > CACHE_BYTES:
-            self._forget()
-        found = compute.index_in(pieces, value_set=self._known)
-        numbers = found.fill_null(-1).to_numpy().copy()
-        new, first_new = pieces.filter(found.is_null()), len(self._known)
-        encode = getattr(self._bare, "encode_batch_fast", self._bare.encode_batch)
-        for at in range(0, len(new), ENCODE_STEP * PIECES_IN_TEXT):
-            step = new[at:at + ENCODE_STEP * PIECES_IN_TEXT]
-            listed = step.to_pylist()
-            texts = [self._between.join([*listed[first:first + PIECES_IN_TEXT], b""]) for first in range(0, len(listed), PIECES_IN_TEXT)]
-            self._learn(step, [one.ids for one in encode([text.decode().replace(" ", "▁") for text in texts])])
-        numbers[numbers < 0] = np.arange(first_new, len(self._known))
-        return self._ids.take(arrow.array(numbers))
+        with self._learning:
+            if len(self._known) > CACHE_PIECES or self._known.nbytes > CACHE_BYTES:
+                self._forget()
+            found = compute.index_in(pieces, value_set=self._known)
+            numbers = found.fill_null(-1).to_numpy().copy()
+            new, first_new = pieces.filter(found.is_null()), len(self._known)
+            encode = getattr(self._bare, "encode_batch_fast", self._bare.encode_batch)
+            for at in range(0, len(new), ENCODE_STEP * PIECES_IN_TEXT):
+                step = new[at:at + ENCODE_STEP * PIECES_IN_TEXT]
+                listed = step.to_pylist()
+                texts = [self._between.join([*listed[first:first + PIECES_IN_TEXT], b""]) for first in range(0, len(listed), PIECES_IN_TEXT)]
+                self._learn(step, [one.ids for one in encode([text.decode().replace(" ", "▁") for text in texts])])
+            numbers[numbers < 0] = np.arange(first_new, len(self._known))
+            ids = self._ids
+        return ids.take(arrow.array(numbers))
 
     def special_rows(self, texts: Any) -> Any:
         """Which documents contain the text of an added token, or `_between`. Array of bool, shape (documents,)."""
@@ -551,6 +556,8 @@ class Encoder:
             of each, int32, shape (documents,).
         """
         np = need("numpy")
+        if not len(texts):
+            return np.zeros(0, dtype=self.dtype), np.zeros(0, dtype=np.int32)
         if whole or self.pieces is None:
             ids, lengths = self.encode_whole(texts)
             return ids, lengths.astype(np.int32)
@@ -970,11 +977,33 @@ def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Itera
         yield make()
 
 
-# -- processes ---------------------------------------------------------------------------------------------------
+# -- workers -----------------------------------------------------------------------------------------------------
+
+
+def encode_by_threads(chunks: Iterator[Chunk], encoder: Encoder, workers: int) -> Iterator[tuple[Chunk, Any, Any]]:
+    """Encode chunks by threads, at most one more than these is held. They come back in their order, with ids and lengths.
+
+    For pieces: what takes time lets go of Python's lock, and what one thread has learnt the others know.
+    """
+    order: collections.deque[tuple[Chunk, Task]] = collections.deque()
+    try:
+        for chunk in chunks:
+            done = order.popleft() if len(order) == workers else None
+            if done:
+                done[1].join()
+            order.append((chunk, Task(functools.partial(encoder.encode, chunk.texts, chunk.whole))))
+            if done:
+                yield (done[0], *done[1].result())
+        while order:
+            chunk, task = order.popleft()
+            yield (chunk, *task.result())
+    finally:
+        for _, task in order:  # Python must not end while they are at work
+            task.join()
 
 
 class Pool:
-    """Processes that encode chunks.
+    """Processes that encode chunks of whole documents: their ids are made into Python's lists, which threads would do by turns.
 
     They are forked, so that the tokenizer is loaded once, and end with this process, however it ends: Linux sends
     them SIGKILL then, and without that they end at the end of their pipe.
@@ -1311,7 +1340,6 @@ def alone_in(folder: Path) -> Iterator[int]:
 def make(key: str, files: Sequence[Path], encoder: Encoder, pool: Pool | None, output: Output,
          inputs: dict[str, Any], hashes: Hashes, args: argparse.Namespace) -> None:
     """Make the dataset of one key."""
-    np = need("numpy")
     size = int(args.chunk_mib * (1 << 20))
     sources = [SOURCES[str(kind_of(path))](path, key, size) for path in files]
     known = [source.rows for source in sources if source.rows is not None]
@@ -1323,9 +1351,7 @@ def make(key: str, files: Sequence[Path], encoder: Encoder, pool: Pool | None, o
     progress = Progress(len(files), rows, args.log_interval)
     chunks = (chunk for number, source in enumerate(sources) for chunk in chunks_of(source, number, size, encoder))
     if pool is None:
-        encoded = ((chunk, *(encoder.encode(chunk.texts, chunk.whole) if len(chunk.texts)
-                             else (np.zeros(0, dtype=encoder.dtype), np.zeros(0, dtype=np.int32)))) for chunk in chunks)
-        output.write(encoded, progress)
+        output.write(encode_by_threads(chunks, encoder, max(args.used, 1)), progress)
     else:
         output.write(pool.encode(chunks, encoder.dtype), progress)
     progress.end()
@@ -1367,9 +1393,9 @@ def prepare(args: argparse.Namespace) -> None:
             return
         encoder = load_encoder(folder, args.append_eod)
         import_arrow()
-        # More processes than chunks would only cost their start.
+        # More workers than chunks would have nothing to do.
         args.used = min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))
-        pool = Pool(encoder, args.used, [lock]) if args.used > 1 else None
+        pool = Pool(encoder, args.used, [lock]) if args.used > 1 and encoder.pieces is None else None
         try:
             hashes.start()  # after the fork: threads and forks do not go together
             pieces = encoder.pieces, encoder.why_whole
@@ -1396,7 +1422,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tokenizer-name-or-path", required=True, help="folder of the tokenizer")
     parser.add_argument("--output-prefix", required=True, help="files are PREFIX_<key>_document.bin and .idx")
     parser.add_argument("--append-eod", action="store_true", help="end each document with the tokenizer's eos token")
-    parser.add_argument("--workers", type=int, default=0, help="processes that encode (default: 0, as many as CPUs may be used)")
+    parser.add_argument("--workers", type=int, default=0, help="threads or processes that encode (default: 0, as many as CPUs may be used)")
     parser.add_argument("--chunk-mib", type=float, default=4, help="MiB of text that a worker gets at a time (default: 4)")
     parser.add_argument("--log-interval", type=int, default=10000, help="rows between two lines of progress, at least a chunk (default: 10000)")
     parser.add_argument("--log-file", help="write there as well what is printed, for those who do not see it")
