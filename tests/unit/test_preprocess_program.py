@@ -75,6 +75,19 @@ def test_same_bytes_whatever_the_workers(make: object, kind: str, tmp_path: Path
     assert files(tmp_path / "1" / "a") == files(tmp_path / "2" / "a") == files(tmp_path / "3" / "a")
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_pandas_stays_out(workers: str, tokenizer: Path, tmp_path: Path) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "pandas.py").write_text("import os\nopen(os.environ['IMPORTED'], 'w').close()\n__version__ = '99.0'\n")
+    imported = tmp_path / "imported"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "modules"), "IMPORTED": str(imported)}
+    words = command(parquet(tmp_path / "x.parquet", ["the fox"] * 100), tokenizer, tmp_path / "a", "--workers", workers, "--chunk-mib", "0.0001")
+    subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=True)
+    assert not imported.exists()
+    subprocess.run([sys.executable, "-c", "import pyarrow; pyarrow.array([0])"], env=environment, check=False)
+    assert imported.exists(), "Arrow no longer imports pandas by itself: nothing needs to keep it out"
+
+
 def test_small_inputs_start_no_processes(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preprocess, "Pool", None)
     assert run(parquet(tmp_path / "x.parquet", ["the fox"] * 1000), tokenizer, tmp_path / "a", "--workers", "8") == 0

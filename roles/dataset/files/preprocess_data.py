@@ -39,6 +39,7 @@ import csv
 import ctypes
 import fcntl
 import functools
+import gc
 import glob
 import gzip
 import hashlib
@@ -390,7 +391,7 @@ class Pieces:
         special = [self._between, *(text.encode() for text in sorted(set(written)))]
         self._special = re.compile(b"|".join(map(re.escape, special)))
         self._special_starts = {text[:1] for text in special}
-        self._cuts = need("pyarrow").array(cuts_of(pairs, split).view("uint8"))
+        self._cuts = as_arrow(cuts_of(pairs, split).view("uint8"))
         # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
         self._bare = library.Tokenizer(tokenizer.model)
         self._around = before, [*after, *end]
@@ -424,7 +425,7 @@ class Pieces:
 
         Many are encoded as one text, with a character between them that takes part in no merge: a text has its price.
         """
-        np, arrow, compute = need("numpy"), need("pyarrow"), need("pyarrow.compute")
+        np, compute = need("numpy"), need("pyarrow.compute")
         with self._learning:
             if len(self._known) > CACHE_PIECES or self._known.nbytes > CACHE_BYTES:
                 self._forget()
@@ -439,7 +440,7 @@ class Pieces:
                 self._learn(step, [one.ids for one in encode([text.decode().replace(" ", "▁") for text in texts])])
             numbers[numbers < 0] = np.arange(first_new, len(self._known))
             ids = self._ids
-        return ids.take(arrow.array(numbers))
+        return ids.take(as_arrow(numbers))
 
     def special_rows(self, texts: Any) -> Any:
         """Which documents contain the text of an added token, or `_between`. Array of bool, shape (documents,)."""
@@ -486,7 +487,7 @@ class Pieces:
             pair = step[:-1].astype(np.uint16)
             pair <<= 8
             pair |= step[1:]
-            may_cut = self._cuts.take(arrow.array(pair)).to_numpy().view(bool)
+            may_cut = self._cuts.take(as_arrow(pair)).to_numpy().view(bool)
             bounds.append((np.flatnonzero(may_cut) + (at + 1)).astype(np.int32))
         cut = np.concatenate([*bounds, np.array([len(data)], dtype=np.int32)])
         # Pieces lie one behind the other without gaps, so their array is a view of the text.
@@ -497,6 +498,12 @@ class Pieces:
         at_piece = np.frombuffer(encoded.buffers()[1], dtype=np.int64)
         ids = np.frombuffer(encoded.buffers()[2], dtype=np.int32)[:int(at_piece[len(encoded)]) // 4]
         return ids, np.diff(at_piece[bounds_of_documents]) // 4
+
+
+def as_arrow(numbers: Any) -> Any:
+    """An Arrow array of the memory of a numpy array; `pyarrow.array` would import numpy.ma, and takes longer."""
+    arrow = need("pyarrow")
+    return arrow.Array.from_buffers(arrow.from_numpy_dtype(numbers.dtype), len(numbers), [None, arrow.py_buffer(numbers)])
 
 
 def offsets_of(texts: Any) -> Any:
@@ -598,10 +605,8 @@ def load_encoder(folder: Path, append_eod: bool) -> Encoder:
                               "Bring tokenizer_config.json, or leave --append-eod out (dataset_append_eod: false).")
     if path.is_file():
         library = need("tokenizers")
-        loading = Task(lambda: library.Tokenizer.from_file(str(path)))
-        import_arrow()  # meanwhile
         try:
-            alone = loading.result()
+            alone = library.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise PreprocessError(f"{path} cannot be loaded by tokenizers {library.__version__}: {error}. "
                                   "Bring the file again, or use a newer tokenizers.") from error
@@ -1391,8 +1396,9 @@ def prepare(args: argparse.Namespace) -> None:
                 todo.append((key, output, inputs))
         if not todo:
             return
-        encoder = load_encoder(folder, args.append_eod)
         import_arrow()
+        encoder = load_encoder(folder, args.append_eod)
+        gc.enable()
         # More workers than chunks would have nothing to do.
         args.used = min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))
         pool = Pool(encoder, args.used, [lock]) if args.used > 1 and encoder.pieces is None else None
@@ -1469,4 +1475,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    gc.disable()  # until the tokenizer is loaded: a collection goes through all that imports and parsers make, and finds nothing
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # all is on disk, no thread is at work; to free each object takes a while
