@@ -82,8 +82,9 @@ def test_pandas_stays_out(workers: str, tokenizer: Path, tmp_path: Path) -> None
     imported = tmp_path / "imported"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "modules"), "IMPORTED": str(imported)}
     words = command(parquet(tmp_path / "x.parquet", ["the fox"] * 100), tokenizer, tmp_path / "a", "--workers", workers, "--chunk-mib", "0.0001")
-    subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=True)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert not imported.exists()
+    assert done.returncode == 0, done.stderr
     subprocess.run([sys.executable, "-c", "import pyarrow; pyarrow.array([0])"], env=environment, check=False)
     assert imported.exists(), "Arrow no longer imports pandas by itself: nothing needs to keep it out"
 
