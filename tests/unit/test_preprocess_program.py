@@ -137,6 +137,31 @@ def test_killed_in_the_middle_leaves_nothing_that_looks_whole(number: int, worke
     assert names(tmp_path / "out") == WHOLE
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ended_while_threads_encode_pieces(number: int, tokenizer: Path, long_input: Path, tmp_path: Path) -> None:
+    words = command(long_input, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.05", "--log-interval", "10")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        for line in process.stdout:
+            if " rows, " in line:
+                break
+        process.send_signal(number)
+        error = process.stderr.read()
+    assert process.returncode == (128 + signal.SIGTERM if number == signal.SIGTERM else -signal.SIGINT), error
+    assert not names(tmp_path / "out")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_memory_left(workers: str, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(self: object, texts: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(preprocess.Encoder, "disagreement", lambda self, texts: None)
+    monkeypatch.setattr(preprocess.Pieces, "encode", fail)
+    source = parquet(tmp_path / "x.parquet", ["the fox"] * 100)
+    assert "no memory left. Use fewer --workers" in refused(capsys, tmp_path, source, tokenizer, "--workers", workers, "--chunk-mib", "0.0001")
+
+
 def test_a_worker_that_is_killed_is_an_error(long_input: Path, tmp_path: Path) -> None:
     tokenizer = write_tokenizer(tmp_path / "tokenizer", variant("missing-bytes"))
     words = command(long_input, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.1", "--log-interval", "10")

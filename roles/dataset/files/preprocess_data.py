@@ -1466,6 +1466,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except PreprocessError as error:
             say(f"error: {error}", sys.stderr)
             return 1
+        except MemoryError:
+            say("error: there is no memory left. Use fewer --workers (dataset_workers) or a smaller --chunk-mib.", sys.stderr)
+            return 1
         except OSError as error:
             say(f"error: {error}. Nothing was left behind; make room or mend the path, and run again.", sys.stderr)
             return 1
