@@ -18,12 +18,6 @@ options:
     description: Names and paths of files, or of folders, whose Python files then count together.
     type: dict
     default: {}
-  manifests:
-    description: >-
-      Names and paths of lists made by sha256sum. Of the files listed only presence and size are looked at;
-      their content was verified when they were shared.
-    type: dict
-    default: {}
 attributes:
   check_mode:
     description: Reads only.
@@ -36,7 +30,6 @@ EXAMPLES = r"""
   ascend.cluster.node_fingerprint:
     repositories: {megatron: /opt/ascend-cluster/Megatron-LM}
     files: {cann_toolkit: /opt/ascend-cluster/state/cann_toolkit.txt}
-    manifests: {data: /opt/ascend-cluster/state/data_manifest.sha256}
   become: true
   become_user: ascend
   register: fingerprint
@@ -45,8 +38,7 @@ EXAMPLES = r"""
 RETURN = r"""
 components:
   description: >-
-    For a repository its commit and the sha256 of its changes; for a file its sha256; for a manifest its sha256 and what of
-    its files is missing; C(absent) for what is not there.
+    For a repository its commit and the sha256 of its changes; for a file its sha256; C(absent) for what is not there.
   type: dict
   returned: always
 """
@@ -72,22 +64,6 @@ def of_file(path: str) -> str:
     return digest.hexdigest()[:16] if paths else "absent"
 
 
-def of_manifest(path: str) -> str:
-    """Shortened sha256 of a manifest with the sizes of its files, and the first file that is missing."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            listed = [line.rstrip("\n").split(None, 1)[1].lstrip("*") for line in file if line.strip()]
-    except (OSError, IndexError):
-        return "absent"
-    sizes = []
-    for name in listed:
-        try:
-            sizes.append(str(os.stat(name).st_size))
-        except OSError:
-            return f"missing {name}"
-    return hashlib.sha256((of_file(path) + " ".join(sizes)).encode()).hexdigest()[:16]
-
-
 def of_repository(module: AnsibleModule, path: str) -> str:
     """Commit of a checkout, with the shortened sha256 of its changes where there are any."""
     git = ["git", "-C", path]
@@ -106,13 +82,11 @@ def main() -> None:
         argument_spec={
             "repositories": {"type": "dict", "default": {}},
             "files": {"type": "dict", "default": {}},
-            "manifests": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     components = {name: of_repository(module, str(path)) for name, path in module.params["repositories"].items()}
     components.update({name: of_file(str(path)) for name, path in module.params["files"].items()})
-    components.update({name: of_manifest(str(path)) for name, path in module.params["manifests"].items()})
     module.exit_json(changed=False, components=components)
 
 

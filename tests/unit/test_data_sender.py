@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).parents[2] / "roles" / "data_share" / "files" / "ascend-data-sender"
-FLAGS = "-tLrce.iLsfxCIvu"
+# As rsync 3.2.7 on Debian 12 asks for --times --copy-links --ignore-times --relative.
+FLAGS = "-LtIRe.iLsfxCIvu"
 
 
 def ask(folder: Path, command: str | None) -> subprocess.CompletedProcess[str]:
@@ -22,20 +23,22 @@ def ask(folder: Path, command: str | None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(PROGRAM), "/data/a", "/data/b"], env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("path", ["/data/a", "/data/b/"])
-@pytest.mark.parametrize("options", [FLAGS, f"{FLAGS} --timeout=300"])
-def test_sends_its_folders(path: str, options: str, tmp_path: Path) -> None:
-    done = ask(tmp_path, f"rsync --server --sender {options} . {path}")
-    words = ["--server", "--sender", *options.split(), ".", path.rstrip("/") + "/"]
+@pytest.mark.parametrize("paths", ["/data/a", "/data/b", "/data/b /data/a"])
+@pytest.mark.parametrize("options", [FLAGS, f"{FLAGS} --timeout=300", f"{FLAGS} --timeout=300 --no-implied-dirs"])
+def test_sends_its_files(paths: str, options: str, tmp_path: Path) -> None:
+    done = ask(tmp_path, f"rsync --server --sender {options} . {paths}")
+    words = ["--server", "--sender", *options.split(), ".", *paths.split()]
     assert done.stdout == "".join(f"[{word}]" for word in words)
 
 
 @pytest.mark.parametrize("command", [
     None, "", "bash", "cat /etc/passwd", f"rsync --server {FLAGS} . /data/a",
-    f"rsync --server --sender {FLAGS} . /", f"rsync --server --sender {FLAGS} . /data/a/../../etc", f"rsync --server --sender {FLAGS} . /data/a /etc",
+    f"rsync --server --sender {FLAGS} . /", f"rsync --server --sender {FLAGS} . /data/a/", f"rsync --server --sender {FLAGS} .",
+    f"rsync --server --sender {FLAGS} . /data/a/../../etc", f"rsync --server --sender {FLAGS} . /data/a /etc",
     f"rsync --server --sender {FLAGS} . /data/*", f"rsync --server --sender {FLAGS} --remove-source-files . /data/a",
     f"rsync --server --sender {FLAGS} --log-file=/home/x/.bashrc . /data/a", f"rsync --server --sender {FLAGS} . /data/a; id",
-    f"rsync --server --sender {FLAGS} . /data/a\nid", "rsync --server --sender -se.iLsfxCIvu . /data/a", "rsync --server --sender . /data/a",
+    f"rsync --server --sender {FLAGS} . /data/a\nid", "rsync --server --sender -se.iLsfxCIvu . /data/a",
+    "rsync --server --sender -rLtIRe.iLsfxCIvu . /data/a", "rsync --server --sender . /data/a",
     f"rsync --server --sender {FLAGS} --timeout=3x . /data/a", f"/tmp/rsync --server --sender {FLAGS} . /data/a",
 ])
 def test_refuses_everything_else(command: str | None, tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""Data copied from the master: only what changed, verified, gone on with, and looked at again before a launch."""
+import re
+import threading
+
+import pytest
+
+WORKSPACE = "/opt/ascend-cluster"
+DATA = f"{WORKSPACE}/Megatron-LM/dataset/Mixtral-8x7B"
+TOKENIZER = f"{WORKSPACE}/Megatron-LM/model_from_hf/Mixtral-8x7B"
+BIN = f"{DATA}/alpaca_text_document.bin"
+IDX = f"{DATA}/alpaca_text_document.idx"
+BIG = f"{TOKENIZER}/big.bin"
+SHARE = "playbooks/data_share.yml"
+
+pytestmark = pytest.mark.usefixtures("mended")
+
+
+@pytest.fixture
+def mended(site):
+    """Afterwards the nodes have what the master had."""
+    yield
+    site.run("node1", f"rm -f {BIG}")
+    site.run("node2", f"rm -f {BIG}")
+    status, output = site.play(SHARE)
+    assert status == 0, output
+
+
+def inodes(site):
+    return dict(reversed(line.split(maxsplit=1)) for line in site.run(
+        "node2", rf"find {TOKENIZER} {DATA} -type f -not -path '*/.*' -printf '%i %p\n'").stdout.splitlines())
+
+
+def whole(site):
+    done = site.run("node2", f"cd / && sha256sum -c --quiet {WORKSPACE}/state/data_manifest.sha256")
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def leftovers(site):
+    """Keys, temporary folders, and parts of files."""
+    return "".join(site.run(node, f"grep -h data-share ~ascend/.ssh/authorized_keys; ls -d /tmp/data-share-*; find {TOKENIZER} {DATA} -name '.*'").stdout
+                   for node in site.nodes)
+
+
+def test_only_what_changed_travels(site):
+    gone, extra = IDX, f"{DATA}/index_cache/of-older-data.npy"
+    stale = site.run("node2", f"ls {DATA}/index_cache/*shuffle_index.npy").stdout.strip()
+    before = inodes(site)
+    site.run("node2", f"printf x >> {stale}; rm {gone}; runuser -u ascend -- touch {extra}")
+    status, output = site.play(SHARE)
+    assert status == 0, output
+    assert f"missing: {gone}; other content: {stale}; not on the list: {extra}" in output
+    assert "node2 fetched 2 files from node1" in output
+    assert whole(site) == (True, "")
+    after = inodes(site)
+    assert {path for path in before if before[path] != after.get(path)} == {stale, gone}
+    assert set(after) == set(before)
+    assert leftovers(site) == ""
+    status, output = site.play(SHARE)
+    assert status == 0, output
+    assert not re.search("changed=[1-9]", output), output
+
+
+def test_check_mode_says_what_would_travel(site):
+    site.run("node2", f"printf x >> {IDX}")
+    before = site.snapshot()
+    status, output = site.play(SHARE, "--check")
+    assert status == 0, output
+    assert f"other content: {IDX}" in output
+    assert re.search(r"node2 : ok=\d+ changed=[1-9]", output), output
+    assert site.snapshot() == before
+
+
+def test_a_killed_copy_goes_on_where_it_stopped(site):
+    """The receiving rsync is killed like by a power cut, with a part of the file there; the next run brings the rest alone."""
+    total = 256 << 20
+    assert site.run("node1", f"head -c {total} /dev/urandom > {BIG} && chown ascend: {BIG}").returncode == 0
+    kill = (f"for n in $(seq 6000); do part=$(ls {TOKENIZER}/.big.bin.?????? 2>/dev/null) && [ $(stat -c %s $part) -gt {total // 8} ] && "
+            "exec pkill -9 -u ascend -x rsync; sleep 0.01; done; exit 9")
+    killed = []
+    watcher = threading.Thread(target=lambda: killed.append(site.run("node2", kill).returncode))
+    watcher.start()
+    output = site.refused(SHARE)
+    watcher.join()
+    assert killed == [0]
+    assert "node2 could not copy the data from node1" in output
+    assert "the next run goes on from there" in output
+    part = int(site.run("node2", f"stat -c %s {TOKENIZER}/.big.bin.??????").stdout)
+    assert total // 8 < part < total
+    assert "data-share" not in leftovers(site).replace(".big.bin", "")
+    status, output = site.play(SHARE)
+    assert status == 0, output
+    literal = int(re.search(r"Literal data: ([\d,]+) bytes", output)[1].replace(",", ""))
+    assert literal < total - part * 0.9
+    assert whole(site) == (True, "")
+    assert leftovers(site) == ""
+
+
+@pytest.mark.parametrize(("node", "playbook"), [("node2", "playbooks/data_share.yml"), ("node1", "playbooks/dataset.yml")])
+def test_a_damaged_file_is_refused_before_a_launch(site, node, playbook):
+    """One byte, with the size and the time of before."""
+    assert site.run(node, f"cp -p {BIN} {WORKSPACE}/kept && "
+                    f"printf '\\377' | dd of={BIN} bs=1 seek=7 conv=notrunc && touch -r {WORKSPACE}/kept {BIN}").returncode == 0
+    before = site.run("node1", f"readlink {WORKSPACE}/runs/current").stdout
+    try:
+        output = site.refused("playbooks/pretrain.yml", pretrain_new_run=True)
+    finally:
+        site.run(node, f"cat {WORKSPACE}/kept > {BIN}; rm {WORKSPACE}/kept")
+    assert f"The data on {node} is not what was shared" in output
+    assert f"other content: {BIN}" in output
+    assert playbook in output
+    assert site.run("node1", f"readlink {WORKSPACE}/runs/current").stdout == before
+
+
+def test_a_list_that_is_not_there_stops_a_launch(site):
+    for node in site.nodes:
+        site.run(node, f"mv {WORKSPACE}/state/data_manifest.sha256 {WORKSPACE}/kept")
+    try:
+        output = site.refused("playbooks/pretrain.yml", pretrain_new_run=True)
+    finally:
+        for node in site.nodes:
+            site.run(node, f"mv {WORKSPACE}/kept {WORKSPACE}/state/data_manifest.sha256")
+    assert "playbooks/data_share.yml writes it" in output
