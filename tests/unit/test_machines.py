@@ -58,7 +58,7 @@ def test_only_ssh_comes_in_and_nothing_goes_out() -> None:
 
 
 def test_a_machine_can_reboot_and_is_told_its_name() -> None:
-    assert "-no-reboot" not in command()
+    assert "-no-reboot" in command()
     assert "systemd.hostname=node2" in value(command(index=1), "-append").split()
     assert value(command(), "-pidfile") == "/a/ssh/node1/pid"
 
