@@ -49,6 +49,8 @@ LABEL_FOLDER = "ascend-rehearsal.folder"
 SUBNETS = tuple(f"10.213.{third}.0/24" for third in range(64, 128))
 FIRST_HOST = 10  # node1 is .11
 CAP_SYS_RESOURCE = 24
+# There where the hierarchy of control groups is the unified one, version 2.
+CGROUP_V2 = Path("/sys/fs/cgroup/cgroup.controllers")
 
 Log = Callable[[str], None]
 
@@ -226,7 +228,7 @@ def _environment() -> dict[str, str]:
         return environment
     status = Path("/proc/self/status").read_text()
     text = containers_conf(
-        cgroup_v2=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
+        cgroup_v2=CGROUP_V2.exists(),
         root=os.geteuid() == 0,
         capabilities=int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), 16),
         limits=(resource.getrlimit(resource.RLIMIT_NOFILE)[1], resource.getrlimit(resource.RLIMIT_NPROC)[1]),
@@ -265,8 +267,10 @@ def missing_packages() -> list[str]:
     if os.geteuid() != 0:
         programs.update({"newuidmap": "uidmap", "slirp4netns": "slirp4netns"})
     missing = [package for program, package in programs.items() if shutil.which(program, path=path) is None]
-    if shutil.which("crun", path=path) is None and shutil.which("runc", path=path) is None:
-        missing.append("crun")
+    # podman is content with either, but crun refuses cgroup v1 (`containers_conf`).
+    runtimes = ("crun", "runc") if CGROUP_V2.exists() else ("runc",)
+    if not any(shutil.which(runtime, path=path) for runtime in runtimes):
+        missing.append(runtimes[0])
     helpers = [Path(folder) / "netavark" for folder in ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/lib/podman")]
     if not any(helper.exists() for helper in helpers) and shutil.which("netavark", path=path) is None:
         missing.append("netavark")

@@ -29,6 +29,18 @@ def test_cgroup_v1_takes_runc_and_cgroupfs() -> None:
     assert "default_ulimits" not in text
 
 
+@pytest.mark.parametrize(("unified", "installed", "missing"), [
+    (False, {"crun"}, {"runc"}), (False, {"runc"}, set()), (True, {"crun"}, set()), (True, {"runc"}, set()), (True, set(), {"crun"})])
+def test_a_runtime_is_missing_when_podman_cannot_use_what_is_there(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unified: bool, installed: set[str], missing: set[str]) -> None:
+    controllers = tmp_path / "cgroup.controllers"
+    if unified:
+        controllers.touch()
+    monkeypatch.setattr(nodes, "CGROUP_V2", controllers)
+    monkeypatch.setattr(shutil, "which", lambda program, path=None: None if program in {"crun", "runc"} - installed else f"/usr/bin/{program}")
+    assert set(nodes.missing_packages()) & {"crun", "runc"} == missing
+
+
 def test_cgroup_v1_without_runc_says_what_to_install() -> None:
     with pytest.raises(nodes.NodesError, match=r"control groups version 1.*needs runc: found none.*package runc"):
         nodes.containers_conf(cgroup_v2=False, root=True, capabilities=ALL, limits=(-1, -1), runc=False)
