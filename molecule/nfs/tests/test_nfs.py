@@ -198,6 +198,26 @@ def test_a_firewall_that_drops_is_told(site):
             site.ok("node1", "systemctl disable --now firewalld")
 
 
+def test_another_node_serves(site):
+    """The master prepares the data; the host that serves it is filled from there, and mounts nothing that it served before or serves now."""
+    site.ok("node2", f"rm -rf {DATA}/alpaca_text_document.idx")  # on the node's own disk nothing is there yet
+    for _ in range(2):
+        status, output = site.play(PLAYBOOK, data_share_nfs_server="node2")
+        assert status == 0, output
+    assert re.findall(r"changed=(\d+)", output) == ["0", "0"], output
+    assert site.mounts() == {}
+    assert site.ok("node2", f"find {DATA} {TOKENIZER} -type f ! -name '.*' ! -user ascend") == ""
+    for node in site.nodes:
+        assert site.user(node, "sha256sum -c --quiet /opt/ascend-cluster/state/data_manifest.sha256").returncode == 0
+    mounted = site.ok("node1", "findmnt -rn -t nfs4 -o TARGET,SOURCE").splitlines()
+    assert sorted(mounted) == [f"{path} {site.address('node2')}:{path}" for path in sorted((CHECKPOINTS, LOGS))]
+    assert site.ok("node1", "cat /var/lib/nfs/etab") == ""
+    status, output = site.play(PLAYBOOK)
+    assert status == 0, output
+    assert set(site.mounts()) == set(ACCESS)
+    assert site.ok("node1", "findmnt -rn -t nfs4 || true") == ""
+
+
 def test_to_copy_and_back(site):
     status, output = site.play(PLAYBOOK, data_share_mode="copy")
     assert status == 0, output
@@ -209,3 +229,29 @@ def test_to_copy_and_back(site):
     assert status == 0, output
     assert "are hidden by the mount" in output
     assert set(site.mounts()) == set(ACCESS)
+
+
+def test_a_host_outside_the_cluster_serves(site, tmp_path):
+    """A cluster of node1 alone; node2 is in the inventory, and no node."""
+    (tmp_path / "one.yml").write_text("one: {hosts: {node1: }}\n")
+    alone = {"inventories": [tmp_path / "one.yml"], "cluster_group": "one", "data_share_nfs_server": "node2"}
+    status, output = site.play(PLAYBOOK, data_share_mode="copy")
+    assert status == 0, output
+    site.ok("node2", f"rm -r {DATA} {TOKENIZER}")
+    try:
+        for _ in range(2):
+            status, output = site.play(PLAYBOOK, **alone)
+            assert status == 0, output
+        assert re.findall(r"changed=(\d+)", output) == ["0"], output
+        exported = site.ok("node2", "cut -f 1 /var/lib/nfs/etab").splitlines()
+        assert set(exported) == set(ACCESS)
+        assert site.user("node2", f"cd {DATA} && cat alpaca_text_document.idx >/dev/null").returncode == 0
+        assert site.user("node1", f"touch {CHECKPOINTS}/over-there").returncode == 0
+        assert site.user("node2", f"rm {CHECKPOINTS}/over-there").returncode == 0
+        output = site.refused(PLAYBOOK, **{**alone, "data_share_nfs_server": "nowhere"})
+        assert "no host of the inventory is called" in output
+    finally:
+        status, output = site.play(PLAYBOOK, **alone, data_share_mode="copy")
+        assert status == 0, output
+    assert site.ok("node2", "cat /var/lib/nfs/etab; ls /etc/exports.d") == ""
+    assert site.ok("node1", "findmnt -rn -t nfs4 || true") == ""
