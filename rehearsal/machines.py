@@ -152,7 +152,7 @@ def qemu_command(arch: Architecture, accel: str, owner: Cluster, index: int, por
     ]
 
 
-def seed_files(owner: Cluster, index: int, public_key: str, host_key: str) -> dict[str, tuple[int, str]]:
+def seed_files(owner: Cluster, index: int, public_key: str, host_keys: tuple[str, str]) -> dict[str, tuple[int, str]]:
     """Return the files of one machine's own, name to mode and text, which it unpacks when it first boots."""
     name, address = f"node{index + 1}", owner.address(index)
 
@@ -164,7 +164,8 @@ def seed_files(owner: Cluster, index: int, public_key: str, host_key: str) -> di
         "etc/hosts": (0o644, f"127.0.0.1 localhost\n{address} {name}\n"),
         "etc/systemd/network/10-outside.network": (0o644, network(0, USER_NETWORK[0])),
         "etc/systemd/network/20-inside.network": (0o644, network(1, f"{address}/24")),
-        "etc/ssh/ssh_host_ed25519_key": (0o600, host_key),
+        "etc/ssh/ssh_host_ed25519_key": (0o600, host_keys[0]),
+        "etc/ssh/ssh_host_ed25519_key.pub": (0o644, host_keys[1]),
         "home/ops/.ssh/authorized_keys": (0o644, public_key),  # of root; `furnish` makes it the user's
         "etc/rehearsal/seeded": (0o644, ""),
     }
@@ -419,7 +420,7 @@ def _start(arch: Architecture, accel: str, owner: Cluster, index: int, image: Pa
     if not disk.exists():
         host_key = nodes.make_key(home / "host_key", name)
         (home / "host_key.pub").write_text(host_key)
-        (home / "seed.tar").write_bytes(seed_tar(seed_files(owner, index, public_key, (home / "host_key").read_text())))
+        (home / "seed.tar").write_bytes(seed_tar(seed_files(owner, index, public_key, ((home / "host_key").read_text(), host_key))))
         (home / "seed.tar").chmod(0o600)
         link.unlink(missing_ok=True)
         link.symlink_to(image)

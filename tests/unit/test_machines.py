@@ -85,12 +85,13 @@ def test_an_unknown_architecture_is_named() -> None:
 
 
 def test_the_seed_holds_what_a_machine_is() -> None:
-    files = machines.seed_files(OWNER, 1, "ssh-ed25519 AAAA me\n", "the private host key\n")
+    files = machines.seed_files(OWNER, 1, "ssh-ed25519 AAAA me\n", ("the private host key\n", "the public one\n"))
     packed = machines.seed_tar(files)
     assert len(packed) % 512 == 0
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         found = {entry.name: entry for entry in tar}
         assert found["etc/ssh/ssh_host_ed25519_key"].mode == 0o600
+        assert found["etc/ssh/ssh_host_ed25519_key.pub"].mode == 0o644
         assert all(entry.uid == 0 and entry.gid == 0 for entry in found.values())
         # Unpacked last: without it a broken-off first boot is done again.
         assert list(found)[-1] == "etc/rehearsal/seeded"
