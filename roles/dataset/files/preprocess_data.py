@@ -395,13 +395,14 @@ class Pieces:
         # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
         self._bare = library.Tokenizer(tokenizer.model)
         self._around = before, [*after, *end]
-        self._learning = threading.Lock()
+        self._learning, self._forgotten = threading.Lock(), 0
         if self._between_id in [*before, *after, *end]:
             raise NoPieces("a byte token is among its special tokens")
         self._forget()
 
     def _forget(self) -> None:
         arrow = need("pyarrow")
+        self._forgotten += 1
         # Pieces, and the bytes of their ids (int32), in the same order.
         self._known, self._ids = arrow.array([], arrow.binary()), arrow.array([], arrow.large_binary())
         before, after = ([*ids, self._between_id] for ids in self._around)
@@ -426,12 +427,23 @@ class Pieces:
         Many are encoded as one text, with a character between them that takes part in no merge: a text has its price.
         """
         np, compute = need("numpy"), need("pyarrow.compute")
+
+        def numbers_in(known: Any, wanted: Any) -> Any:
+            return compute.index_in(wanted, value_set=known).fill_null(-1).to_numpy().copy()
+
+        with self._learning:
+            known, forgotten = self._known, self._forgotten
+        numbers = numbers_in(known, pieces)  # what takes long is done while others learn
         with self._learning:
             if len(self._known) > CACHE_PIECES or self._known.nbytes > CACHE_BYTES:
                 self._forget()
-            found = compute.index_in(pieces, value_set=self._known)
-            numbers = found.fill_null(-1).to_numpy().copy()
-            new, first_new = pieces.filter(found.is_null()), len(self._known)
+            if self._forgotten != forgotten:
+                numbers = numbers_in(self._known, pieces)
+            elif len(self._known) > len(known):
+                rows = np.flatnonzero(numbers < 0)
+                since = numbers_in(self._known[len(known):], pieces.take(as_arrow(rows)))
+                numbers[rows] = np.where(since < 0, -1, since + len(known))
+            new, first_new = pieces.take(as_arrow(np.flatnonzero(numbers < 0))), len(self._known)
             encode = getattr(self._bare, "encode_batch_fast", self._bare.encode_batch)
             for at in range(0, len(new), ENCODE_STEP * PIECES_IN_TEXT):
                 step = new[at:at + ENCODE_STEP * PIECES_IN_TEXT]
@@ -460,7 +472,7 @@ class Pieces:
     def canonical(self, texts: Any) -> Any:
         """Texts with a space for each ▁, since the tokenizer cannot tell them apart."""
         values = texts.buffers()[2]
-        if values is not None and re.search("▁".encode(), values):
+        if values is not None and "▁".encode() in values.to_pybytes():  # to copy and search bytes is faster than an expression is
             return need("pyarrow.compute").replace_substring(texts, pattern="▁", replacement=" ")
         return texts
 
@@ -986,19 +998,23 @@ def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Itera
 
 
 def encode_by_threads(chunks: Iterator[Chunk], encoder: Encoder, workers: int) -> Iterator[tuple[Chunk, Any, Any]]:
-    """Encode chunks by threads, at most one more than these is held. They come back in their order, with ids and lengths.
+    """Encode chunks by threads, at most 2 x workers are held. They come back in their order, with ids and lengths.
 
     For pieces: what takes time lets go of Python's lock, and what one thread has learnt the others know.
     """
     order: collections.deque[tuple[Chunk, Task]] = collections.deque()
+    at_work = threading.Semaphore(workers)  # the others wait for their turn, so that none is idle while the first is not done
+
+    def encode(chunk: Chunk) -> tuple[Any, Any]:
+        with at_work:
+            return encoder.encode(chunk.texts, chunk.whole)
+
     try:
         for chunk in chunks:
-            done = order.popleft() if len(order) == workers else None
-            if done:
-                done[1].join()
-            order.append((chunk, Task(functools.partial(encoder.encode, chunk.texts, chunk.whole))))
-            if done:
-                yield (done[0], *done[1].result())
+            order.append((chunk, Task(functools.partial(encode, chunk))))
+            if len(order) == 2 * workers:
+                first, task = order.popleft()
+                yield (first, *task.result())
         while order:
             chunk, task = order.popleft()
             yield (chunk, *task.result())
