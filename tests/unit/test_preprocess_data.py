@@ -146,11 +146,14 @@ def test_conditions_are_read_from_the_tokenizer(change: dict[str, Any], reason: 
         inner, _, option = name.rpartition(".")
         (spec[inner] if inner else spec)[option] = value
     with pytest.raises(preprocess.NoPieces, match=reason):
-        preprocess.Pieces(None, None, spec, [])
+        preprocess.piece_rules(spec)
 
 
 def test_cuts_are_where_no_merge_reaches_across() -> None:
-    cuts = preprocess.cuts_of([("▁", "▁"), ("▁", "t"), ("▁t", "he"), ("é", "t")], split_spaces=False).reshape(256, 256)
+    def table(pairs: list[tuple[str, str]], split_spaces: bool) -> Any:
+        return np.frombuffer(preprocess.cuts_of(pairs, split_spaces), dtype=bool).reshape(256, 256)
+
+    cuts = table([("▁", "▁"), ("▁", "t"), ("▁t", "he"), ("é", "t")], split_spaces=False)
 
     def may_cut(before: bytes, after: bytes) -> bool:
         return bool(cuts[before[-1], after[0]])
@@ -158,7 +161,7 @@ def test_cuts_are_where_no_merge_reaches_across() -> None:
     assert may_cut(b"e", b" ") and may_cut(b"\n", b" ") and may_cut(b"t", b"x")
     assert not may_cut(b" ", b" ") and not may_cut(b" ", b"t") and not may_cut(b"t", b"h") and not may_cut("é".encode(), b"t")
     assert not cuts[:preprocess.BEGIN, 0x80:0xC0].any()  # within a character
-    assert preprocess.cuts_of([("▁", "▁")], split_spaces=True).reshape(256, 256)[ord(" "), ord(" ")]
+    assert table([("▁", "▁")], split_spaces=True)[ord(" "), ord(" ")]
 
 
 def test_a_difference_is_noticed_and_documents_are_encoded_whole(
@@ -166,7 +169,7 @@ def test_a_difference_is_noticed_and_documents_are_encoded_whole(
 ) -> None:
     everywhere = np.ones((256, 256), dtype=bool)
     everywhere[:, 0x80:0xC0] = False
-    monkeypatch.setattr(preprocess, "cuts_of", lambda pairs, split: everywhere.reshape(-1))
+    monkeypatch.setattr(preprocess, "cuts_of", lambda pairs, split: everywhere.tobytes())
     assert run(parquet(tmp_path / "x.parquet", ["the fox", "a dog"]), tokenizer, tmp_path / "a", "--workers", "1") == 0
     assert "differs from that of their pieces" in capsys.readouterr().out
     own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -288,9 +289,9 @@ def test_input_that_changes_meanwhile(tokenizer: Path, tmp_path: Path, monkeypat
     source = jsonl(tmp_path / "x.jsonl", ["the fox"])
     load_encoder = preprocess.load_encoder
 
-    def slow(folder: Path, append_eod: bool) -> object:
+    def slow(*given: Any) -> object:
         jsonl(source, ["another", "fox"])
-        return load_encoder(folder, append_eod)
+        return load_encoder(*given)
 
     monkeypatch.setattr(preprocess, "load_encoder", slow)
     assert "has changed while it was read" in refused(capsys, tmp_path, source, tokenizer)

@@ -47,6 +47,7 @@ import importlib
 import io
 import itertools
 import json
+import marshal
 import os
 import re
 import signal
@@ -156,6 +157,35 @@ class Task(threading.Thread):
         return self._result
 
 
+def beside(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Begin a call in a process of its own; returns a function that waits for its result, which must be plain data.
+
+    For what keeps Python's lock to itself. To be used while there are no threads: those and a fork do not go together.
+    Where there is no such process, or it fails, the call is made by who asks for the result.
+    """
+    try:
+        handle = os.memfd_create("result")  # not a pipe: the process ends even if nobody asks
+        child = os.fork()
+    except OSError:
+        return call
+    if child == 0:
+        status = 1
+        try:
+            with open(handle, "wb") as stream:
+                marshal.dump(call(), stream)
+            status = 0
+        finally:
+            os._exit(status)
+
+    def result() -> Any:
+        failed = os.waitpid(child, 0)[1]
+        with open(handle, "rb") as stream:
+            stream.seek(0)  # it shares its place with the process's
+            return call() if failed else marshal.load(stream)  # noqa: S302
+
+    return result
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
@@ -227,7 +257,7 @@ def why_not_alone(folder: Path, tokenizer: Any, spec: dict[str, Any]) -> str | N
     Args:
         folder: of the tokenizer.
         tokenizer: its tokenizer.json, loaded by the tokenizers library.
-        spec: its tokenizer.json, parsed.
+        spec: with the added_tokens of its tokenizer.json.
     """
     config = read_json(folder / "tokenizer_config.json")
     added = {item["content"]: item["id"] for item in spec.get("added_tokens", [])}
@@ -254,22 +284,23 @@ def merges_of(model: dict[str, Any]) -> list[Sequence[str]]:
     return [item.split(" ") if isinstance(item, str) else item for item in model["merges"]]
 
 
-def cuts_of(pairs: Iterable[Sequence[str]], split_spaces: bool) -> Any:
-    """Where a text may be cut: a table of bool, shape (65536,), by 256 x the byte before + the byte after.
+def cuts_of(pairs: Iterable[Sequence[str]], split_spaces: bool) -> bytes:
+    """Where a text may be cut: 65536 bytes, 1 for yes and 0 for no, by 256 x the byte before + the byte after.
 
     Args:
         pairs: the merges; no token of them stands for a single byte.
         split_spaces: the tokenizer itself splits at each space.
     """
-    np = need("numpy")
-    table = np.ones((256, 256), dtype=bool)
+    table = bytearray(b"\1" * 65536)
     for before, after in {(left[-1], right[0]) for left, right in pairs}:
-        table[before.replace("▁", " ").encode()[-1], after.replace("▁", " ").encode()[0]] = False
-    if split_spaces:
-        table[:, ord(" ")] = True
-    table[:, 0x80:0xC0] = False  # never within a character
-    table[BEGIN, :] = table[:, BEGIN] = table[:, END] = True
-    return table.reshape(-1)
+        table[256 * before.replace("▁", " ").encode()[-1] + after.replace("▁", " ").encode()[0]] = 0
+    for row in range(0, 65536, 256):
+        if split_spaces:
+            table[row + ord(" ")] = 1
+        table[row + 0x80:row + 0xC0] = bytes(0x40)  # never within a character
+        table[row + BEGIN] = table[row + END] = 1
+    table[256 * BEGIN:256 * BEGIN + 256] = b"\1" * 256
+    return bytes(table)
 
 
 def space_rules(spec: dict[str, Any]) -> tuple[str, bool]:
@@ -349,8 +380,41 @@ def require_byte_fallback(spec: dict[str, Any]) -> dict[str, Any]:
     return dict(model)
 
 
+def piece_rules(spec: dict[str, Any]) -> dict[str, Any]:
+    """What `Pieces` needs to know of a tokenizer, as plain data.
+
+    Args:
+        spec: tokenizer.json, parsed.
+
+    Raises:
+        NoPieces: when the tokenizer does not meet the conditions.
+    """
+    model = require_byte_fallback(spec)
+    lead, split = space_rules(spec)
+    written = [item["content"].replace("▁", " ").strip(" ") for item in spec.get("added_tokens", [])]
+    if not all(written):
+        raise NoPieces("one of its added tokens is made of spaces")
+    pairs = merges_of(model)
+    between = next((code for code in range(1, 32) if chr(code) not in model["vocab"]), None)
+    if between is None or not set(BYTE_TOKENS).isdisjoint(itertools.chain.from_iterable(pairs)):
+        raise NoPieces("its merges join single bytes")
+    return {"lead": lead, "around": template_ids(spec), "written": sorted(set(written)), "between": between,
+            "between_id": model["vocab"][BYTE_TOKENS[between]], "cuts": cuts_of(pairs, split)}
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """The added tokens of a folder's tokenizer.json, and either the rules for pieces or why there are none; plain data."""
+    spec = read_json(folder / "tokenizer.json")
+    rules, why_whole = None, ""
+    try:
+        rules = piece_rules(spec)
+    except NoPieces as error:
+        why_whole = str(error)
+    return {"added_tokens": spec.get("added_tokens", []), "rules": rules, "why_whole": why_whole}
+
+
 class Pieces:
-    """Encodes documents by their distinct pieces; exactly, for tokenizers that the constructor accepts.
+    """Encodes documents by their distinct pieces; exactly, for tokenizers that `piece_rules` accepts.
 
     Such a tokenizer writes ▁ for spaces, splits the text into characters (bytes, where the vocabulary lacks the
     character) and joins neighbours by its merges, the one of lowest rank first. Where no merge has a left part that
@@ -364,34 +428,25 @@ class Pieces:
     A document becomes BEGIN, its text with spaces for ▁, END; so the special tokens around it are pieces as well.
     """
 
-    def __init__(self, library: Any, tokenizer: Any, spec: dict[str, Any], end: Sequence[int]) -> None:
-        """Read the conditions from a tokenizer.
+    def __init__(self, library: Any, tokenizer: Any, rules: dict[str, Any], end: Sequence[int]) -> None:
+        """Prepare.
 
         Args:
             library: the module tokenizers.
             tokenizer: tokenizer.json, loaded by it.
-            spec: tokenizer.json, parsed.
+            rules: of `piece_rules`.
             end: ids to add after each document.
 
         Raises:
-            NoPieces: when the tokenizer does not meet them.
+            NoPieces: when one of these ids stands for a byte.
         """
-        model = require_byte_fallback(spec)
-        self._lead, split = space_rules(spec)
-        before, after = template_ids(spec)
-        written = [item["content"].replace("▁", " ").strip(" ") for item in spec.get("added_tokens", [])]
-        if not all(written):
-            raise NoPieces("one of its added tokens is made of spaces")
-        pairs = merges_of(model)
-        between = next((code for code in range(1, 32) if chr(code) not in model["vocab"]), None)
-        if between is None or not set(BYTE_TOKENS).isdisjoint(itertools.chain.from_iterable(pairs)):
-            raise NoPieces("its merges join single bytes")
-        self._between = bytes([between])
-        self._between_id = model["vocab"][BYTE_TOKENS[between]]
-        special = [self._between, *(text.encode() for text in sorted(set(written)))]
+        self._lead = rules["lead"]
+        before, after = rules["around"]
+        self._between, self._between_id = bytes([rules["between"]]), rules["between_id"]
+        special = [self._between, *(text.encode() for text in rules["written"])]
         self._special = re.compile(b"|".join(map(re.escape, special)))
         self._special_starts = {text[:1] for text in special}
-        self._cuts = as_arrow(cuts_of(pairs, split).view("uint8"))
+        self._cuts = as_arrow(need("numpy").frombuffer(rules["cuts"], dtype="uint8"))
         # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
         self._bare = library.Tokenizer(tokenizer.model)
         self._around = before, [*after, *end]
@@ -608,8 +663,14 @@ class Encoder:
         return f"its own encoding of the first {len(first)} documents differs from that of their pieces"
 
 
-def load_encoder(folder: Path, append_eod: bool) -> Encoder:
-    """The tokenizer of a folder: by the tokenizers library where tokenizer.json says all, else by transformers."""
+def load_encoder(folder: Path, append_eod: bool, description: Callable[[], dict[str, Any]] | None = None) -> Encoder:
+    """The tokenizer of a folder: by the tokenizers library where tokenizer.json says all, else by transformers.
+
+    Args:
+        folder: of the tokenizer.
+        append_eod: add the eos token's id to each document.
+        description: gives what `described` does for the folder, where that is under way already.
+    """
     tokens = special_tokens(folder)
     path = folder / "tokenizer.json"
     if append_eod and "eos_token" not in tokens:
@@ -624,13 +685,13 @@ def load_encoder(folder: Path, append_eod: bool) -> Encoder:
                                   "Bring the file again, or use a newer tokenizers.") from error
         alone.no_truncation()
         alone.no_padding()
-        spec = read_json(path)
+        spec = description() if description is not None else described(folder)
         reason = why_not_alone(folder, alone, spec)
         if reason is None:
             end = [alone.token_to_id(tokens["eos_token"])] if append_eod else []
-            pieces, why_whole = None, ""
+            pieces, why_whole = None, spec["why_whole"]
             try:
-                pieces = Pieces(library, alone, spec, end)
+                pieces = Pieces(library, alone, spec["rules"], end) if spec["rules"] is not None else None
             except NoPieces as error:
                 why_whole = str(error)
             encode = getattr(alone, "encode_batch_fast", alone.encode_batch)
@@ -1412,8 +1473,9 @@ def prepare(args: argparse.Namespace) -> None:
                 todo.append((key, output, inputs))
         if not todo:
             return
+        description = beside(functools.partial(described, folder))
         import_arrow()
-        encoder = load_encoder(folder, args.append_eod)
+        encoder = load_encoder(folder, args.append_eod, description)
         gc.enable()
         # More workers than chunks would have nothing to do.
         args.used = min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))
