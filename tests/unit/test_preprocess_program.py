@@ -383,3 +383,24 @@ def test_python_3_8_writes_the_same_bytes(kind: str, tmp_path: Path) -> None:
     here, there = files(tmp_path / "here" / "a"), files(tmp_path / "there" / "a")
     assert here[:2] == there[:2]
     assert json.loads(there[2])["encoding"] == json.loads(here[2])["encoding"]
+
+
+@pytest.mark.parametrize("missing", ["memfd_create", "fork"])
+def test_what_a_process_cannot_do_is_done_here(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> int:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    assert preprocess.beside(lambda: [os.getpid()])() != [os.getpid()]
+    monkeypatch.setattr(os, missing, refuse)
+    assert preprocess.beside(lambda: [os.getpid()])() == [os.getpid()]
+
+
+def test_a_process_that_fails_is_made_up_for() -> None:
+    here = os.getpid()
+
+    def fails_elsewhere() -> str:
+        if os.getpid() != here:
+            raise KeyError("of the process")
+        return "by the caller"
+
+    assert preprocess.beside(fails_elsewhere)() == "by the caller"

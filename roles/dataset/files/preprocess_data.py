@@ -166,7 +166,7 @@ def beside(call: Callable[[], Any]) -> Callable[[], Any]:
     try:
         handle = os.memfd_create("result")  # not a pipe: the process ends even if nobody asks
         child = os.fork()
-    except OSError:
+    except (AttributeError, OSError):  # conda's Python may be built for a C library that has no memfd_create
         return call
     if child == 0:
         status = 1
