@@ -1,6 +1,7 @@
 """The preprocessor as a program: its processes, reruns, what it refuses, and Python 3.8."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -127,10 +128,7 @@ def test_killed_in_the_middle_leaves_nothing_that_looks_whole(number: int, worke
         assert len(started) == (2 if workers == "2" else 0)
         process.send_signal(number)
     assert process.returncode != 0
-    until = time.monotonic() + 20
-    while not all(map(gone, started)) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert all(map(gone, started))
+    assert all_gone(started)
     left = names(tmp_path / "out")
     assert not [name for name in left if not name.startswith(".")]
     assert number == signal.SIGKILL or not left
@@ -138,7 +136,14 @@ def test_killed_in_the_middle_leaves_nothing_that_looks_whole(number: int, worke
     assert names(tmp_path / "out") == WHOLE
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def all_gone(processes: list[int]) -> bool:
+    until = time.monotonic() + 20
+    while not all(map(gone, processes)) and time.monotonic() < until:
+        time.sleep(0.02)
+    return all(map(gone, processes))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_ended_while_threads_encode_pieces(number: int, tokenizer: Path, long_input: Path, tmp_path: Path) -> None:
     words = command(long_input, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.05", "--log-interval", "10")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -146,10 +151,27 @@ def test_ended_while_threads_encode_pieces(number: int, tokenizer: Path, long_in
         for line in process.stdout:
             if " rows, " in line:
                 break
+        started = children(process.pid)
+        assert len(started) == 1
         process.send_signal(number)
         error = process.stderr.read()
-    assert process.returncode == (128 + signal.SIGTERM if number == signal.SIGTERM else -signal.SIGINT), error
-    assert not names(tmp_path / "out")
+    assert process.returncode == (128 + signal.SIGTERM if number == signal.SIGTERM else -number), error
+    assert all_gone(started)
+    assert not [name for name in names(tmp_path / "out") if number != signal.SIGKILL or not name.startswith(".")]
+
+
+def test_a_signal_is_heeded_whatever_swallows_exceptions(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def swallow(self: object, texts: object) -> None:  # as libraries do around an import that may fail
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(preprocess.Encoder, "disagreement", swallow)
+    with pytest.raises(SystemExit) as ended:
+        run(parquet(tmp_path / "x.parquet", ["the fox"] * 100), tokenizer, tmp_path / "out" / "a")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert not names(tmp_path / "out") and signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -163,20 +185,24 @@ def test_no_memory_left(workers: str, tokenizer: Path, tmp_path: Path, monkeypat
     assert "no memory left. Use fewer --workers" in refused(capsys, tmp_path, source, tokenizer, "--workers", workers, "--chunk-mib", "0.0001")
 
 
-def test_a_worker_that_is_killed_is_an_error(long_input: Path, tmp_path: Path) -> None:
-    tokenizer = write_tokenizer(tmp_path / "tokenizer", variant("missing-bytes"))
-    words = command(long_input, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.1", "--log-interval", "10")
+@pytest.mark.parametrize(("kind", "workers"), [("prepend", 1), ("missing-bytes", 2)])
+def test_a_worker_that_is_killed_is_an_error(kind: str, workers: int, long_input: Path, tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", variant(kind))
+    # New pieces without end: runs of spaces are not cut.
+    source = long_input if workers > 1 else parquet(tmp_path / "x.parquet", [f"the{' ' * number}fox" for number in range(5000)])
+    words = command(source, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.1", "--log-interval", "10")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
         for line in process.stdout:
             if " rows, " in line:
                 break
-        killed, other = children(process.pid)
+        killed, *others = children(process.pid)
+        assert len(others) == workers - 1
         os.kill(killed, signal.SIGKILL)
         error = process.stderr.read()
     assert process.returncode == 1
     assert f"A worker, process {killed}, was ended by signal 9" in error and "fewer --workers" in error
-    assert gone(other) and not names(tmp_path / "out")
+    assert all_gone(others) and not names(tmp_path / "out")
 
 
 def test_an_error_in_a_worker_is_told(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -385,22 +411,63 @@ def test_python_3_8_writes_the_same_bytes(kind: str, tmp_path: Path) -> None:
     assert json.loads(there[2])["encoding"] == json.loads(here[2])["encoding"]
 
 
-@pytest.mark.parametrize("missing", ["memfd_create", "fork"])
-def test_what_a_process_cannot_do_is_done_here(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> int:
-        raise OSError(11, "Resource temporarily unavailable")
+class Echo:
+    """What a companion is asked in tests."""
 
-    assert preprocess.beside(lambda: [os.getpid()])() != [os.getpid()]
-    monkeypatch.setattr(os, missing, refuse)
-    assert preprocess.beside(lambda: [os.getpid()])() == [os.getpid()]
+    def process(self) -> int:
+        return os.getpid()
+
+    def echo(self, *given: Any) -> list[Any]:
+        return list(given)
+
+    def refuse(self) -> None:
+        raise preprocess.PreprocessError("No. Ask for something else.")
+
+    def fail(self) -> None:
+        raise KeyError("lost")
 
 
-def test_a_process_that_fails_is_made_up_for() -> None:
-    here = os.getpid()
+@pytest.fixture
+def companion() -> Any:
+    made = preprocess.Companion(Echo)
+    yield made
+    made.close()
 
-    def fails_elsewhere() -> str:
-        if os.getpid() != here:
-            raise KeyError("of the process")
-        return "by the caller"
 
-    assert preprocess.beside(fails_elsewhere)() == "by the caller"
+def test_a_companion_answers_from_its_own_process(companion: Any) -> None:
+    assert companion.process() not in (os.getpid(), 0)
+    assert companion.echo(b"x" * 300_000, ["▁", 1], {"a": None}) == [b"x" * 300_000, ["▁", 1], {"a": None}]
+
+
+def test_what_a_companion_raises_is_raised_here(companion: Any) -> None:
+    with pytest.raises(preprocess.PreprocessError, match=r"^No. Ask for something else.$"):
+        companion.refuse()
+    with pytest.raises(preprocess.PreprocessError, match=r"A worker failed: KeyError: 'lost'"):
+        companion.fail()
+    assert companion.echo(1) == [1]
+
+
+def test_a_companion_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    made = preprocess.Companion(lambda: preprocess.TokenizerJson(tmp_path))
+    with pytest.raises(preprocess.PreprocessError, match=r"tokenizer\.json cannot be loaded by tokenizers"):
+        made.described()
+    made.close()
+
+
+def test_a_companion_that_is_killed_is_told(companion: Any) -> None:
+    os.kill(companion.process(), signal.SIGKILL)
+    with pytest.raises(preprocess.PreprocessError, match="was ended by signal 9"):
+        companion.echo()
+
+
+def test_a_companion_ends_with_its_parent() -> None:
+    script = (f"import sys; sys.path.insert(0, {str(PROGRAM.parent)!r}); import os, preprocess_data as p\n"
+              "class Here:\n def process(self): return os.getpid()\n"
+              "made = p.Companion(Here); print(made.process(), flush=True); sys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        number = int(parent.stdout.readline())
+        assert Path(f"/proc/{number}").exists()
+        parent.kill()
+    assert all_gone([number])

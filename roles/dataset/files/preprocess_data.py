@@ -20,8 +20,9 @@ and documents in which a special token is written out, are encoded whole. What r
 
 Order: the words of --input as given; the files of a folder or glob sorted by path; the rows of a file as they lie.
 
-Memory: the program reads and writes, the workers encode: threads where they encode pieces, processes where they encode
-whole documents; at most 2 x workers chunks are under way. Expect at most
+Memory: the program reads and writes, the workers encode: threads where they encode pieces (one process more holds the
+tokenizer and is asked for pieces that are new), processes where they encode whole documents; at most 2 x workers chunks
+are under way. Expect at most
 
     250 MiB + workers x (150 MiB + 16 x chunk) + 12 bytes a document
 
@@ -33,6 +34,7 @@ Needs Python 3.8, numpy, pyarrow, and tokenizers (or transformers, see `load_enc
 from __future__ import annotations
 
 import argparse
+import array
 import collections
 import contextlib
 import csv
@@ -72,8 +74,8 @@ KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": 
          ".csv": "csv", ".csv.gz": "csv"}
 # Pieces that a worker remembers: their number, and the sum of their lengths in bytes.
 CACHE_PIECES, CACHE_BYTES = 200_000, 32 << 20
-# Pieces encoded in one text; texts encoded and bytes cut at a time, which bounds the temporary memory.
-PIECES_IN_TEXT = 64
+# Characters of pieces encoded as one text; texts encoded and bytes cut at a time, which bounds the temporary memory.
+PIECES_LENGTH = 640
 ENCODE_STEP, CUT_STEP = 256, 1 << 16
 # The encodings that the tokenizers library returns are large: documents encoded whole go by as many bytes.
 WHOLE_BYTES = 1 << 19
@@ -92,6 +94,9 @@ class PreprocessError(Exception):
 
 # Besides standard output; see --log-file.
 LOGS: list[Any] = []
+# Signals that ask to end, and how long nobody may look whether one has come, in seconds.
+STOPPED: list[int] = []
+LOOK = 0.2
 
 
 def say(message: str, stream: Any = None) -> None:
@@ -107,6 +112,18 @@ def need(module: str) -> Any:
     except ImportError as error:
         raise PreprocessError(f"Python module {module} cannot be imported by {sys.executable}: {error}. "
                               "Run this program in the training environment (playbooks/conda_env.yml makes it).") from error
+
+
+def stop(number: int, _frame: Any) -> None:
+    """Handle a signal that asks to end: `heed` does. What an exception would meet here, the libraries' import of a module say, may swallow it."""
+    STOPPED.append(number)
+    signal.signal(number, signal.SIG_DFL)  # who asks twice is in a hurry
+
+
+def heed() -> None:
+    """End as the signal that has come demands, if one has."""
+    if STOPPED:
+        raise KeyboardInterrupt if STOPPED[0] == signal.SIGINT else SystemExit(128 + STOPPED[0])
 
 
 class NoPandas:
@@ -151,39 +168,130 @@ class Task(threading.Thread):
 
     def result(self) -> Any:
         """What the call returned, as soon as it has; what it raised is raised here."""
-        self.join()
+        while self.is_alive():
+            self.join(LOOK)
+            heed()
         if self._error is not None:
             raise self._error
         return self._result
 
 
-def beside(call: Callable[[], Any]) -> Callable[[], Any]:
-    """Begin a call in a process of its own; returns a function that waits for its result, which must be plain data.
-
-    For what keeps Python's lock to itself. To be used while there are no threads: those and a fork do not go together.
-    Where there is no such process, or it fails, the call is made by who asks for the result.
-    """
+def attempt(call: Callable[[], Any]) -> tuple[str, Any]:
+    """In a worker: what went wrong in a call, in words ("" for nothing), and what it returned."""
     try:
-        handle = os.memfd_create("result")  # not a pipe: the process ends even if nobody asks
-        child = os.fork()
-    except (AttributeError, OSError):  # conda's Python may be built for a C library that has no memfd_create
-        return call
-    if child == 0:
-        status = 1
-        try:
-            with open(handle, "wb") as stream:
-                marshal.dump(call(), stream)
-            status = 0
-        finally:
-            os._exit(status)
+        return "", call()
+    except PreprocessError as error:
+        return str(error), None
+    except MemoryError:
+        return "A worker has no memory left. Use fewer --workers (dataset_workers) or a smaller --chunk-mib.", None
+    except Exception as error:
+        return f"A worker failed: {type(error).__name__}: {error}.", None
 
-    def result() -> Any:
-        failed = os.waitpid(child, 0)[1]
-        with open(handle, "rb") as stream:
-            stream.seek(0)  # it shares its place with the process's
-            return call() if failed else marshal.load(stream)  # noqa: S302
 
-    return result
+def has_died(process: int, status: int) -> PreprocessError:
+    """The error for a worker that is no more.
+
+    Args:
+        process: its number.
+        status: with which it ended; of a signal its negative number.
+    """
+    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+    hint = " (signal 9 comes from the kernel when memory runs out, see dmesg, or from somebody)" if status == -9 else ""
+    return PreprocessError(f"A worker, process {process}, {how}{hint}. Nothing was written; run again, with fewer --workers "
+                           "(dataset_workers) or a smaller --chunk-mib if memory was short.")
+
+
+def live_under(parent: int) -> None:
+    """In a forked process: end with the parent, however it ends, and not before it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG; without it the end of the pipe has to do
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Companion:
+    """An object in a process of its own. Its methods are called as if it were here, with plain data to and fro, one at a time.
+
+    For what keeps Python's lock to itself, and can be made while this process is busy. To be begun while there are no
+    threads: those and a fork do not go together.
+    """
+
+    def __init__(self, make: Callable[[], Any], close: Sequence[int] = ()) -> None:
+        """Begin.
+
+        Args:
+            make: makes the object; what it raises is raised by every call.
+            close: file descriptors that the process shall not keep open.
+        """
+        requests, ours = os.pipe()
+        theirs, answers = os.pipe()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        parent = os.getpid()
+        self._process = os.fork()
+        if self._process == 0:
+            try:
+                live_under(parent)
+                for descriptor in (ours, theirs, *close):
+                    os.close(descriptor)
+                self._serve(make, os.fdopen(requests, "rb"), os.fdopen(answers, "wb"))
+            finally:
+                os._exit(1)
+        os.close(requests)
+        os.close(answers)
+        self._requests, self._answers = os.fdopen(ours, "wb"), os.fdopen(theirs, "rb")
+        self._turn, self._error = threading.Lock(), PreprocessError("A worker has been ended.")
+
+    @staticmethod
+    def _serve(make: Callable[[], Any], requests: Any, answers: Any) -> None:
+        """Make the object and answer calls until they end."""
+        failure, made = attempt(make)
+        for size in iter(lambda: requests.read(8), b""):
+            name, given = marshal.loads(requests.read(*struct.unpack("<Q", size)))  # noqa: S302
+            answer = marshal.dumps((failure, None) if failure else attempt(functools.partial(getattr(made, name), *given)))
+            answers.write(struct.pack("<Q", len(answer)) + answer)
+            answers.flush()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """A method of the object.
+
+        Raises:
+            PreprocessError: when it is called, and that or the making of the object fails.
+        """
+        return functools.partial(self._call, name)
+
+    def _call(self, name: str, *given: Any) -> Any:
+        request = marshal.dumps((name, given))
+        with self._turn:
+            try:
+                self._requests.write(struct.pack("<Q", len(request)) + request)
+                self._requests.flush()
+                answer = self._answers.read(*struct.unpack("<Q", self._answers.read(8)))
+            except (OSError, struct.error) as error:
+                raise self._died() from error
+        failure, result = marshal.loads(answer)  # noqa: S302
+        if failure:
+            raise PreprocessError(failure)
+        return result
+
+    def _died(self) -> PreprocessError:
+        if self._process:  # not told yet
+            status = os.waitpid(self._process, 0)[1]
+            self._error = has_died(self._process, -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+            self._process = 0
+        return self._error
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process:
+            os.kill(self._process, signal.SIGKILL)
+            os.waitpid(self._process, 0)
+            self._process = 0
+        for stream in (self._requests, self._answers):
+            with contextlib.suppress(OSError):  # a request that nobody will read
+                stream.close()
 
 
 def sha256_of(path: Path) -> str:
@@ -191,6 +299,7 @@ def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
+            heed()
             digest.update(block)
     return digest.hexdigest()
 
@@ -402,15 +511,73 @@ def piece_rules(spec: dict[str, Any]) -> dict[str, Any]:
             "between_id": model["vocab"][BYTE_TOKENS[between]], "cuts": cuts_of(pairs, split)}
 
 
-def described(folder: Path) -> dict[str, Any]:
-    """The added tokens of a folder's tokenizer.json, and either the rules for pieces or why there are none; plain data."""
-    spec = read_json(folder / "tokenizer.json")
-    rules, why_whole = None, ""
-    try:
-        rules = piece_rules(spec)
-    except NoPieces as error:
-        why_whole = str(error)
-    return {"added_tokens": spec.get("added_tokens", []), "rules": rules, "why_whole": why_whole}
+class TokenizerJson:
+    """The tokenizer.json of a folder, loaded by the tokenizers library."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load.
+
+        Raises:
+            PreprocessError: when the library cannot.
+        """
+        library, path = need("tokenizers"), folder / "tokenizer.json"
+        try:
+            self._whole = library.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise PreprocessError(f"{path} cannot be loaded by tokenizers {library.__version__}: {error}. "
+                                  "Bring the file again, or use a newer tokenizers.") from error
+        self._whole.no_truncation()
+        self._whole.no_padding()
+        # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
+        self._bare = library.Tokenizer(self._whole.model)
+        spec = read_json(path)
+        rules, why_whole = None, ""
+        try:
+            rules = piece_rules(spec)
+        except NoPieces as error:
+            why_whole = str(error)
+        self._described = {
+            "version": library.__version__, "vocab_size": self._whole.get_vocab_size(with_added_tokens=True),
+            "added": {item["content"]: item["id"] for item in spec.get("added_tokens", [])},
+            "not_alone": why_not_alone(folder, self._whole, spec), "rules": rules, "why_whole": why_whole}
+
+    def described(self) -> dict[str, Any]:
+        """What is to be known of it: plain data.
+
+        Returns:
+            `version` of the library; `vocab_size`; `added`, the ids of added tokens by their texts; `not_alone`, see
+            `why_not_alone`; `rules` of `piece_rules`, or None, and then `why_whole`.
+        """
+        return self._described
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """The ids of texts, special tokens around them included."""
+        return [one.ids for one in self._batch(self._whole, texts)]
+
+    def encode_pieces(self, pieces: bytes, between: int) -> bytes:
+        """The ids of pieces by the model alone, int32 one behind the other, that of the character behind each piece included.
+
+        Many are encoded as one text: a text has its price.
+
+        Args:
+            pieces: in UTF-8, with a character behind each that takes part in no merge.
+            between: the code of this character.
+        """
+        text, mark = pieces.decode().replace(" ", "▁"), chr(between)
+        ids, at = array.array("i"), 0
+        while at < len(text):
+            texts: list[str] = []
+            while at < len(text) and len(texts) < ENCODE_STEP:
+                end = text.index(mark, min(at + PIECES_LENGTH, len(text) - 1)) + 1
+                texts.append(text[at:end])
+                at = end
+            for one in self._batch(self._bare, texts):
+                ids.extend(one.ids)
+        return ids.tobytes()
+
+    @staticmethod
+    def _batch(tokenizer: Any, texts: list[str]) -> Any:
+        return getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)(texts)
 
 
 class Pieces:
@@ -428,18 +595,18 @@ class Pieces:
     A document becomes BEGIN, its text with spaces for ▁, END; so the special tokens around it are pieces as well.
     """
 
-    def __init__(self, library: Any, tokenizer: Any, rules: dict[str, Any], end: Sequence[int]) -> None:
+    def __init__(self, encode: Callable[[bytes, int], bytes], rules: dict[str, Any], end: Sequence[int]) -> None:
         """Prepare.
 
         Args:
-            library: the module tokenizers.
-            tokenizer: tokenizer.json, loaded by it.
+            encode: see `TokenizerJson.encode_pieces`.
             rules: of `piece_rules`.
             end: ids to add after each document.
 
         Raises:
             NoPieces: when one of these ids stands for a byte.
         """
+        self._encode = encode
         self._lead = rules["lead"]
         before, after = rules["around"]
         self._between, self._between_id = bytes([rules["between"]]), rules["between_id"]
@@ -447,8 +614,6 @@ class Pieces:
         self._special = re.compile(b"|".join(map(re.escape, special)))
         self._special_starts = {text[:1] for text in special}
         self._cuts = as_arrow(need("numpy").frombuffer(rules["cuts"], dtype="uint8"))
-        # The same model without normalizer, pre-tokenizer, post-processor and added tokens.
-        self._bare = library.Tokenizer(tokenizer.model)
         self._around = before, [*after, *end]
         self._learning, self._forgotten = threading.Lock(), 0
         if self._between_id in [*before, *after, *end]:
@@ -456,17 +621,16 @@ class Pieces:
         self._forget()
 
     def _forget(self) -> None:
-        arrow = need("pyarrow")
+        np, arrow = need("numpy"), need("pyarrow")
         self._forgotten += 1
         # Pieces, and the bytes of their ids (int32), in the same order.
         self._known, self._ids = arrow.array([], arrow.binary()), arrow.array([], arrow.large_binary())
         before, after = ([*ids, self._between_id] for ids in self._around)
-        self._learn(arrow.array([bytes([BEGIN]), bytes([END])]), [before + after])
+        self._learn(arrow.array([bytes([BEGIN]), bytes([END])]), np.array(before + after, dtype=np.int32))
 
-    def _learn(self, pieces: Any, encoded: list[list[int]]) -> None:
-        """Remember pieces by their ids: lists of them one behind the other, with the id of `_between` behind each piece."""
+    def _learn(self, pieces: Any, flat: Any) -> None:
+        """Remember pieces by their ids: int32, one behind the other, with the id of `_between` behind each piece."""
         np, arrow = need("numpy"), need("pyarrow")
-        flat = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=sum(map(len, encoded)))
         ends = np.flatnonzero(flat == self._between_id)
         if len(ends) != len(pieces):
             raise PreprocessError(f"{len(pieces)} pieces were encoded as {len(ends)}: tokenizers does not do what its tokenizer.json says. "
@@ -477,11 +641,8 @@ class Pieces:
         self._known = arrow.concat_arrays([self._known, pieces])
 
     def _ids_of(self, pieces: Any) -> Any:
-        """The ids of pieces, an Arrow array of different binaries; those not known yet are encoded.
-
-        Many are encoded as one text, with a character between them that takes part in no merge: a text has its price.
-        """
-        np, compute = need("numpy"), need("pyarrow.compute")
+        """The ids of pieces, an Arrow array of different binaries; those not known yet are encoded."""
+        np, arrow, compute = need("numpy"), need("pyarrow"), need("pyarrow.compute")
 
         def numbers_in(known: Any, wanted: Any) -> Any:
             return compute.index_in(wanted, value_set=known).fill_null(-1).to_numpy().copy()
@@ -499,37 +660,32 @@ class Pieces:
                 since = numbers_in(self._known[len(known):], pieces.take(as_arrow(rows)))
                 numbers[rows] = np.where(since < 0, -1, since + len(known))
             new, first_new = pieces.take(as_arrow(np.flatnonzero(numbers < 0))), len(self._known)
-            encode = getattr(self._bare, "encode_batch_fast", self._bare.encode_batch)
-            for at in range(0, len(new), ENCODE_STEP * PIECES_IN_TEXT):
-                step = new[at:at + ENCODE_STEP * PIECES_IN_TEXT]
-                listed = step.to_pylist()
-                texts = [self._between.join([*listed[first:first + PIECES_IN_TEXT], b""]) for first in range(0, len(listed), PIECES_IN_TEXT)]
-                self._learn(step, [one.ids for one in encode([text.decode().replace(" ", "▁") for text in texts])])
+            if len(new):
+                marked = compute.binary_join_element_wise(new, arrow.scalar(self._between), arrow.scalar(b""))
+                self._learn(new, np.frombuffer(self._encode(letters_of(marked), self._between[0]), dtype=np.int32))
             numbers[numbers < 0] = np.arange(first_new, len(self._known))
             ids = self._ids
         return ids.take(as_arrow(numbers))
 
-    def special_rows(self, texts: Any) -> Any:
-        """Which documents contain the text of an added token, or `_between`. Array of bool, shape (documents,)."""
-        np = need("numpy")
-        found = np.zeros(len(texts), dtype=bool)
-        offsets, values = offsets_of(texts), texts.buffers()[2]
-        if values is not None:
-            text, places = values.to_pybytes(), []
-            if any(start in text for start in self._special_starts):  # a search for one byte is a fast one
-                places = [match.span() for match in self._special.finditer(text, 0, int(offsets[-1]))]
-            if places:  # a match across the border of two documents marks both, which does no harm
-                rows = np.searchsorted(offsets, np.array(places) - [0, 1], side="right") - 1
-                for first, last in rows.tolist():
-                    found[first:last + 1] = True
-        return found
+    def canonical(self, texts: Any) -> tuple[Any, Any]:
+        """Texts with a space for each ▁, since the tokenizer cannot tell them apart; and which of them are not for `encode`.
 
-    def canonical(self, texts: Any) -> Any:
-        """Texts with a space for each ▁, since the tokenizer cannot tell them apart."""
-        values = texts.buffers()[2]
-        if values is not None and "▁".encode() in values.to_pybytes():  # to copy and search bytes is faster than an expression is
-            return need("pyarrow.compute").replace_substring(texts, pattern="▁", replacement=" ")
-        return texts
+        Those are the texts that contain an added token, or `_between`. Array of bool, shape (documents,).
+        """
+        np = need("numpy")
+        special = np.zeros(len(texts), dtype=bool)
+        letters = letters_of(texts)  # to copy and search bytes is faster than an expression is
+        if "▁".encode() in letters:
+            texts = need("pyarrow.compute").replace_substring(texts, pattern="▁", replacement=" ")
+            letters = letters_of(texts)
+        if any(start in letters for start in self._special_starts):  # a search for one byte is a fast one
+            places = [match.span() for match in self._special.finditer(letters)]
+            if places:  # a match across the border of two documents marks both, which does no harm
+                offsets = offsets_of(texts)
+                rows = np.searchsorted(offsets - offsets[0], np.array(places) - [0, 1], side="right") - 1
+                for first, last in rows.tolist():
+                    special[first:last + 1] = True
+        return texts, special
 
     def encode(self, texts: Any) -> tuple[Any, Any]:
         """Encode documents none of which contains an added token.
@@ -577,6 +733,12 @@ def offsets_of(texts: Any) -> Any:
     """The offsets of an Arrow array of strings or binaries, int32, shape (rows + 1,)."""
     np = need("numpy")
     return np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset:texts.offset + len(texts) + 1]
+
+
+def letters_of(texts: Any) -> bytes:
+    """The bytes of an Arrow array of strings or binaries, one behind the other."""
+    offsets, values = offsets_of(texts), texts.buffers()[2]
+    return b"" if values is None else memoryview(values)[int(offsets[0]):int(offsets[-1])].tobytes()
 
 
 class Encoder:
@@ -635,8 +797,7 @@ class Encoder:
         if whole or self.pieces is None:
             ids, lengths = self.encode_whole(texts)
             return ids, lengths.astype(np.int32)
-        canonical = self.pieces.canonical(texts)
-        special = self.pieces.special_rows(canonical)
+        canonical, special = self.pieces.canonical(texts)
         if not special.any():
             ids, lengths = self.pieces.encode(canonical)
             return self._stored(ids), lengths.astype(np.int32)
@@ -663,41 +824,40 @@ class Encoder:
         return f"its own encoding of the first {len(first)} documents differs from that of their pieces"
 
 
-def load_encoder(folder: Path, append_eod: bool, description: Callable[[], dict[str, Any]] | None = None) -> Encoder:
+def load_apart(folder: Path) -> TokenizerJson:
+    """Load tokenizer.json in a forked process."""
+    if "tokenizers" in sys.modules:  # by a program that uses this one: its threads, which would be waited for, are not here
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    return TokenizerJson(folder)
+
+
+def load_encoder(folder: Path, append_eod: bool, companion: Companion | None = None) -> Encoder:
     """The tokenizer of a folder: by the tokenizers library where tokenizer.json says all, else by transformers.
 
     Args:
         folder: of the tokenizer.
         append_eod: add the eos token's id to each document.
-        description: gives what `described` does for the folder, where that is under way already.
+        companion: a `TokenizerJson` of the folder that is being loaded in another process already. What is returned
+            encodes by it where it encodes pieces, and else needs it no more.
     """
     tokens = special_tokens(folder)
-    path = folder / "tokenizer.json"
     if append_eod and "eos_token" not in tokens:
         raise PreprocessError("--append-eod needs the tokenizer's eos_token, and tokenizer_config.json names none. "
                               "Bring tokenizer_config.json, or leave --append-eod out (dataset_append_eod: false).")
-    if path.is_file():
-        library = need("tokenizers")
-        try:
-            alone = library.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise PreprocessError(f"{path} cannot be loaded by tokenizers {library.__version__}: {error}. "
-                                  "Bring the file again, or use a newer tokenizers.") from error
-        alone.no_truncation()
-        alone.no_padding()
-        spec = description() if description is not None else described(folder)
-        reason = why_not_alone(folder, alone, spec)
-        if reason is None:
-            end = [alone.token_to_id(tokens["eos_token"])] if append_eod else []
-            pieces, why_whole = None, spec["why_whole"]
+    if (folder / "tokenizer.json").is_file():
+        library: Any = companion if companion is not None else TokenizerJson(folder)
+        about = library.described()
+        if about["not_alone"] is None:
+            end = [about["added"][tokens["eos_token"]]] if append_eod else []
+            pieces, why_whole = None, about["why_whole"]
             try:
-                pieces = Pieces(library, alone, spec["rules"], end) if spec["rules"] is not None else None
+                pieces = Pieces(library.encode_pieces, about["rules"], end) if about["rules"] is not None else None
             except NoPieces as error:
                 why_whole = str(error)
-            encode = getattr(alone, "encode_batch_fast", alone.encode_batch)
-            return Encoder(f"tokenizers {library.__version__}", alone.get_vocab_size(with_added_tokens=True),
-                           lambda texts: [encoding.ids for encoding in encode(texts)], end, pieces, why_whole)
-        say(f"encoding by transformers, which is slower: {reason}")
+            if pieces is None and library is companion:
+                library = TokenizerJson(folder)
+            return Encoder(f"tokenizers {about['version']}", about["vocab_size"], library.encode, end, pieces, why_whole)
+        say(f"encoding by transformers, which is slower: {about['not_alone']}")
     library = need("transformers")
     try:
         whole = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, model_max_length=10**12)
@@ -781,17 +941,17 @@ class Source:
         """Numbers of rows, and their documents: Arrow arrays of valid strings, none null or empty."""
         arrow, compute = need("pyarrow"), need("pyarrow.compute")
         row = 0
-        for array in self.arrays():
-            if arrow.types.is_dictionary(array.type):
-                array = array.dictionary_decode()
-            if arrow.types.is_large_string(array.type):
-                if array.nbytes > LARGEST_DOCUMENT and len(array) == 1:
-                    raise PreprocessError(f"{self.place(row)}: a document of {array.nbytes} bytes, expected less than 2 GiB. "
+        for column in self.arrays():
+            if arrow.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            if arrow.types.is_large_string(column.type):
+                if column.nbytes > LARGEST_DOCUMENT and len(column) == 1:
+                    raise PreprocessError(f"{self.place(row)}: a document of {column.nbytes} bytes, expected less than 2 GiB. "
                                           "Cut it into several.")
-                narrow = [array[at:at + 1].cast(arrow.string()) for at in range(len(array))] if array.nbytes > LARGEST_DOCUMENT \
-                    else [array.cast(arrow.string())]
+                narrow = [column[at:at + 1].cast(arrow.string()) for at in range(len(column))] if column.nbytes > LARGEST_DOCUMENT \
+                    else [column.cast(arrow.string())]
             else:
-                narrow = [array]
+                narrow = [column]
             for part in narrow:
                 try:
                     part.validate(full=True)
@@ -1032,6 +1192,7 @@ def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Itera
 
     def make() -> Chunk:
         nonlocal first
+        heed()
         texts = arrow.concat_arrays(held) if held else arrow.array([], arrow.string())
         if first and len(texts) and encoder.pieces is not None:
             first = False
@@ -1068,6 +1229,7 @@ def encode_by_threads(chunks: Iterator[Chunk], encoder: Encoder, workers: int) -
 
     def encode(chunk: Chunk) -> tuple[Any, Any]:
         with at_work:
+            heed()
             return encoder.encode(chunk.texts, chunk.whole)
 
     try:
@@ -1113,12 +1275,7 @@ class Pool:
     @staticmethod
     def _work(encoder: Encoder, pipe: Any, others: Sequence[Any], close: Sequence[int], parent: int) -> None:
         """Encode what comes through a pipe until it ends."""
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            return
+        live_under(parent)
         for other in others:
             other.close()
         for descriptor in close:
@@ -1129,21 +1286,14 @@ class Pool:
             while True:
                 count, whole = pipe.recv()
                 buffers = [None, arrow.py_buffer(pipe.recv_bytes()), arrow.py_buffer(pipe.recv_bytes())]
-                try:
-                    ids, lengths = encoder.encode(arrow.Array.from_buffers(arrow.string(), count, buffers), whole)
-                except PreprocessError as error:
-                    pipe.send(str(error))
+                failure, encoded = attempt(functools.partial(encoder.encode, arrow.Array.from_buffers(arrow.string(), count, buffers), whole))
+                pipe.send(failure)
+                if failure:
                     continue
-                except MemoryError:
-                    pipe.send("A worker has no memory left. Use fewer --workers (dataset_workers) or a smaller --chunk-mib.")
-                    continue
-                except Exception as error:
-                    pipe.send(f"A worker failed: {type(error).__name__}: {error}.")
-                    continue
-                pipe.send(None)
+                ids, lengths = encoded
                 pipe.send_bytes(memoryview(lengths).cast("B") if len(lengths) else b"")
                 pipe.send_bytes(memoryview(ids).cast("B") if len(ids) else b"")
-                del buffers, ids, lengths
+                del buffers, encoded, ids, lengths
 
     def encode(self, chunks: Iterator[Chunk], dtype: str) -> Iterator[tuple[Chunk, Any, Any]]:
         """Encode chunks. They come back in their order, with ids and lengths; at most 2 x workers are held.
@@ -1190,10 +1340,14 @@ class Pool:
     def _collect(self, idle: list[Any], busy: dict[Any, list[Any]], dtype: str) -> None:
         """Wait for workers that are done and take their results."""
         np = need("numpy")
-        for pipe in importlib.import_module("multiprocessing.connection").wait(list(busy)):
+        ready: list[Any] = []
+        while not ready:
+            heed()
+            ready = importlib.import_module("multiprocessing.connection").wait(list(busy), LOOK)
+        for pipe in ready:
             try:
                 failure = pipe.recv()
-                if failure is not None:
+                if failure:
                     raise PreprocessError(failure)
                 lengths, ids = pipe.recv_bytes(), pipe.recv_bytes()
             except (EOFError, OSError) as error:
@@ -1205,11 +1359,7 @@ class Pool:
     def _died(self, pipe: Any) -> PreprocessError:
         process = self._processes[pipe]
         process.join(5)
-        code = process.exitcode
-        how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
-        hint = " (signal 9 comes from the kernel when memory runs out, see dmesg, or from somebody)" if code == -9 else ""
-        return PreprocessError(f"A worker, process {process.pid}, {how}{hint}. Nothing was written; run again, with fewer --workers "
-                               "(dataset_workers) or a smaller --chunk-mib if memory was short.")
+        return has_died(process.pid, process.exitcode or 0)
 
     def close(self) -> None:
         """End the processes."""
@@ -1327,8 +1477,8 @@ class Output:
                 or {**noted, "sources": None} != {**inputs, "sources": None}):
             return False
         hashes.start()
-        return bool(all(outputs[path.name].get("sha256") == sha256_of(path) for path in (self.bin, self.idx))
-                    and noted["sources"] == hashes.sources())
+        same = all(outputs[path.name].get("sha256") == sha256_of(path) for path in (self.bin, self.idx))
+        return bool(noted["sources"] == hashes.sources() and same)  # in this order: no thread is left at work
 
     def write(self, encoded: Iterable[tuple[Chunk, Any, Any]], progress: Progress) -> None:
         """Write the ids of all documents, as they come."""
@@ -1473,14 +1623,21 @@ def prepare(args: argparse.Namespace) -> None:
                 todo.append((key, output, inputs))
         if not todo:
             return
-        description = beside(functools.partial(described, folder))
-        import_arrow()
-        encoder = load_encoder(folder, args.append_eod, description)
-        gc.enable()
-        # More workers than chunks would have nothing to do.
-        args.used = min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))
-        pool = Pool(encoder, args.used, [lock]) if args.used > 1 and encoder.pieces is None else None
-        try:
+        with contextlib.ExitStack() as workers:
+            companion = Companion(functools.partial(load_apart, folder), [lock]) if (folder / "tokenizer.json").is_file() else None
+            if companion is not None:
+                workers.callback(companion.close)
+            import_arrow()
+            encoder = load_encoder(folder, args.append_eod, companion)
+            gc.enable()
+            # More workers than chunks would have nothing to do.
+            args.used = min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))
+            pool = None
+            if encoder.pieces is None:
+                workers.close()
+                if args.used > 1:
+                    pool = Pool(encoder, args.used, [lock])
+                    workers.callback(pool.close)
             hashes.start()  # after the fork: threads and forks do not go together
             pieces = encoder.pieces, encoder.why_whole
             for key, output, inputs in todo:
@@ -1490,9 +1647,6 @@ def prepare(args: argparse.Namespace) -> None:
                 except BaseException:
                     output.discard_partial()
                     raise
-        finally:
-            if pool is not None:
-                pool.close()
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -1521,11 +1675,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def stop(number: int, _frame: Any) -> None:
-    """End by a signal as by an exception, so that temporary files go."""
-    raise SystemExit(128 + number)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Returns its exit status."""
     args = arguments(argv)
@@ -1536,8 +1685,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.suppress(OSError, AttributeError):
         for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: keep freed memory, for it costs more to get it anew for each chunk
             ctypes.CDLL(None).mallopt(option, 1 << 28)
-    signal.signal(signal.SIGTERM, stop)
+    STOPPED.clear()
     with contextlib.ExitStack() as logs:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            logs.callback(signal.signal, number, signal.signal(number, stop))
         try:
             LOGS[:] = [logs.enter_context(open(args.log_file, "w", encoding="utf-8"))] if args.log_file else []
             prepare(args)
