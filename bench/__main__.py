@@ -72,6 +72,7 @@ class Bench:
         folder = self.scratch / f"{self._runs}"
         folder.mkdir()
         command, prefix = self.command(name, workers, folder)
+        os.sync()  # what the way before has written is not to be waited for by this one
         ran = process.run(command, folder / "log", ROOT, self.environment())
         if self._expected is None:
             self._expected = prefix

@@ -1206,7 +1206,7 @@ def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Itera
         for part in parts_of(texts, size):
             offsets = offsets_of(part)
             part_bytes = int(offsets[-1] - offsets[0])
-            if held and held_bytes + part_bytes > size:
+            if held and held_bytes + part_bytes > (size // 4 if first else size):  # the workers wait for the first
                 yield make()
                 held, held_bytes, rows = [], 0, 0
             held.append(part)
@@ -1629,6 +1629,7 @@ def prepare(args: argparse.Namespace) -> None:
                 workers.callback(companion.close)
             import_arrow()
             encoder = load_encoder(folder, args.append_eod, companion)
+            gc.freeze()  # what there is now stays, and need not be gone through
             gc.enable()
             # More workers than chunks would have nothing to do.
             args.used = min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))
