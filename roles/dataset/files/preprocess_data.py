@@ -645,7 +645,11 @@ class Pieces:
         np, arrow, compute = need("numpy"), need("pyarrow"), need("pyarrow.compute")
 
         def numbers_in(known: Any, wanted: Any) -> Any:
-            return compute.index_in(wanted, value_set=known).fill_null(-1).to_numpy().copy()
+            numbers = np.full(len(wanted), -1)
+            at = compute.index_in(known, value_set=wanted).fill_null(-1).to_numpy()  # so the smaller set is made a table
+            there = np.flatnonzero(at >= 0)
+            numbers[at[there]] = there
+            return numbers
 
         with self._learning:
             known, forgotten = self._known, self._forgotten
@@ -674,11 +678,11 @@ class Pieces:
         """
         np = need("numpy")
         special = np.zeros(len(texts), dtype=bool)
-        letters = letters_of(texts)  # to copy and search bytes is faster than an expression is
-        if "▁".encode() in letters:
+        letters = letters_of(texts)  # to copy and search bytes is faster than an expression is, a search for one byte much faster
+        if "▁".encode()[0] in letters and "▁".encode() in letters:
             texts = need("pyarrow.compute").replace_substring(texts, pattern="▁", replacement=" ")
             letters = letters_of(texts)
-        if any(start in letters for start in self._special_starts):  # a search for one byte is a fast one
+        if any(start in letters for start in self._special_starts):
             places = [match.span() for match in self._special.finditer(letters)]
             if places:  # a match across the border of two documents marks both, which does no harm
                 offsets = offsets_of(texts)
