@@ -214,18 +214,20 @@ def parse(text: str) -> dict[str, str]:
     return listed
 
 
-def compare(expected: Mapping[str, str], index_cache: str, hashes: Hashes) -> dict[str, list[str]]:
+def compare(expected: Mapping[str, str], index_cache: str, hashes: Hashes) -> dict[str, Any]:
     """Compare this node's files with a list of path to SHA-256.
 
     Returns:
-        Paths, sorted, under ``missing`` (not there), ``differing`` (other content), ``unreadable`` (with the reason) and
+        Path to proof of the files on the list that could be read, under ``files``; and paths, sorted, under ``missing`` (not there), ``differing`` (other content), ``unreadable`` (with the reason) and
         ``extra`` (files of the index cache that the list lacks: Megatron takes one whose name fits, whatever data it was made of).
 
     Raises:
         ManifestError: a file changes while it is read.
     """
-    differences: dict[str, list[str]] = {"missing": [], "differing": [], "unreadable": [], "extra": []}
+    differences: dict[str, Any] = {"files": {}, "missing": [], "differing": [], "unreadable": [], "extra": []}
     for path, found in sorted(hashes.all(expected).items()):
+        if isinstance(found, Proof):
+            differences["files"][path] = found
         if isinstance(found, (FileNotFoundError, NotADirectoryError)):
             differences["missing"].append(path)
         elif isinstance(found, OSError):

@@ -64,9 +64,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Path to SHA-256 and identity (size, times of modification and of change in ns, inode).
+  description: Path to SHA-256 and identity (size, times of modification and of change in ns, inode), of what can be read.
   type: dict
-  returned: when nothing is compared
+  returned: always
 missing:
   description: Paths that are not there; when nothing is compared, with the playbook that makes them.
   type: list
@@ -122,14 +122,14 @@ def main() -> None:
         expected = proofs(given["expected"] or {})
         hashes = Hashes(given["hashes"], {**expected, **proofs(given["same_files"] or {})})
         if given["expected"] is not None:
-            result = dict(compare({path: proof.sha256 for path, proof in expected.items()}, given["index_cache"], hashes))
+            result = compare({path: proof.sha256 for path, proof in expected.items()}, given["index_cache"], hashes)
         elif given["manifest"] is not None:
             try:
                 with open(given["manifest"], encoding="utf-8") as file:
                     listed = parse(file.read())
             except (OSError, ValueError, ManifestError) as error:
                 module.fail_json(msg=f"The list of the data, {given['manifest']}, cannot be used: {error}. playbooks/data_share.yml writes it.")
-            result = dict(compare(listed, given["index_cache"], hashes))
+            result = compare(listed, given["index_cache"], hashes)
         else:
             result = stock(given, hashes)
         if given["hashes"] is not None and not module.check_mode and os.path.isdir(os.path.dirname(given["hashes"])):

@@ -188,12 +188,16 @@ def test_tells_missing_other_unreadable_and_extra(tmp_path: Path) -> None:
     (tmp_path / "tokenizer/tokenizer.json").mkdir()
     extra = write(tmp_path / "cache/old.npy", b"x")
     found = compare(expected, str(tmp_path / "cache"), Hashes(None))
+    assert {path: proof.sha256 == expected[path] for path, proof in found.pop("files").items()} == {
+        path: not path.endswith("text.bin") for path in expected if not path.endswith(("text.idx", "tokenizer.json"))}
     assert found == {"missing": [str(tmp_path / "data/text.idx")], "differing": [str(tmp_path / "data/text.bin")],
                      "unreadable": [f"{tmp_path / 'tokenizer/tokenizer.json'} (Is a directory)"], "extra": [extra]}
 
 
 def test_the_same_files_differ_in_nothing(tmp_path: Path) -> None:
-    found = compare(tree(tmp_path), str(tmp_path / "cache"), Hashes(None))
+    expected = tree(tmp_path)
+    found = compare(expected, str(tmp_path / "cache"), Hashes(None))
+    assert {path: proof.sha256 for path, proof in found.pop("files").items()} == expected
     assert found == {"missing": [], "differing": [], "unreadable": [], "extra": []}
     assert in_words(found) == ""
     assert in_words({"skipped": True}) == ""
