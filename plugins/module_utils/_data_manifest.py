@@ -218,8 +218,9 @@ def compare(expected: Mapping[str, str], index_cache: str, hashes: Hashes) -> di
     """Compare this node's files with a list of path to SHA-256.
 
     Returns:
-        Path to proof of the files on the list that could be read, under ``files``; and paths, sorted, under ``missing`` (not there), ``differing`` (other content), ``unreadable`` (with the reason) and
-        ``extra`` (files of the index cache that the list lacks: Megatron takes one whose name fits, whatever data it was made of).
+        Path to proof of the files on the list that could be read, under ``files``. Sorted paths under ``missing`` (not
+        there), ``differing`` (other content), ``unreadable`` (with the reason) and ``extra`` (files of the index cache that the
+        list lacks: Megatron takes one whose name fits, whatever data it was made of).
 
     Raises:
         ManifestError: a file changes while it is read.
