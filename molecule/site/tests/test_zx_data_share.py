@@ -4,6 +4,8 @@ import threading
 
 import pytest
 
+from rehearsal import nodes
+
 WORKSPACE = "/opt/ascend-cluster"
 DATA = f"{WORKSPACE}/Megatron-LM/dataset/Mixtral-8x7B"
 TOKENIZER = f"{WORKSPACE}/Megatron-LM/model_from_hf/Mixtral-8x7B"
@@ -120,3 +122,32 @@ def test_a_list_that_is_not_there_stops_a_launch(site):
         for node in site.nodes:
             site.run(node, f"mv {WORKSPACE}/kept {WORKSPACE}/state/data_manifest.sha256")
     assert "playbooks/data_share.yml writes it" in output
+
+
+@pytest.fixture
+def three_more(site, tmp_path):
+    """node3 to node5, with an operating system that is prepared and no data; gives an inventory that adds them."""
+    nodes.up(count=5, folder=site.folder / "ssh", name="ascend-molecule", log=lambda line: None)
+    inventory = tmp_path / "inventory.ini"
+    inventory.write_text("[ascend_nodes]\nnode3\nnode4\nnode5\n")
+    status, output = site.play("playbooks/node_base.yml", inventories=[inventory])
+    assert status == 0, output
+    return inventory
+
+
+def test_several_nodes_copy_at_once_and_not_more(site, three_more):
+    """Four nodes lack a file; two may copy at once."""
+    assert site.run("node1", f"head -c {256 << 20} /dev/urandom > {BIG} && chown ascend: {BIG}").returncode == 0
+    count = "most=0; while sleep 0.02; do now=$(pgrep -xc rsync); if ((now > most)); then most=$now; echo $most > /run/copies; fi; done"
+    assert site.run("node1", f"systemd-run --quiet --unit=count-copies bash -c '{count}'").returncode == 0
+    try:
+        status, output = site.play(SHARE, inventories=[three_more], data_share_parallel=2)
+    finally:
+        most = site.run("node1", "systemctl stop count-copies; cat /run/copies; rm -f /run/copies").stdout.strip()
+    assert status == 0, output
+    assert "node2 fetched 1 files from node1" in output
+    for node in ("node2", "node3", "node4", "node5"):
+        assert f"{node} fetched" in output
+        done = site.run(node, f"cd / && sha256sum -c --quiet {WORKSPACE}/state/data_manifest.sha256 && grep -c {BIG} {WORKSPACE}/state/data_manifest.sha256")
+        assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stdout + done.stderr
+    assert most == "2"
