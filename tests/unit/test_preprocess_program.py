@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -459,6 +461,21 @@ def test_a_companion_that_is_killed_is_told(companion: Any) -> None:
     os.kill(companion.process(), signal.SIGKILL)
     with pytest.raises(preprocess.PreprocessError, match="was ended by signal 9"):
         companion.echo()
+
+
+def test_half_an_answer_is_none(companion: Any) -> None:
+    os.kill(companion.process(), signal.SIGKILL)
+    companion._answers = io.BytesIO(struct.pack("<Q", 100) + b"half")
+    with pytest.raises(preprocess.PreprocessError, match="was ended by signal 9"):
+        companion.echo()
+
+
+def test_no_room_for_a_process(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse() -> int:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    assert "Raise the limit of this user's processes" in refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
 
 
 def test_a_companion_ends_with_its_parent() -> None:

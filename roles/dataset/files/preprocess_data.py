@@ -230,7 +230,10 @@ class Companion:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         parent = os.getpid()
-        self._process = os.fork()
+        try:
+            self._process = os.fork()
+        except OSError as error:
+            raise PreprocessError(f"No process can be started: {error}. Raise the limit of this user's processes (ulimit -u), or end some.") from error
         if self._process == 0:
             try:
                 live_under(parent)
@@ -268,8 +271,11 @@ class Companion:
             try:
                 self._requests.write(struct.pack("<Q", len(request)) + request)
                 self._requests.flush()
-                answer = self._answers.read(*struct.unpack("<Q", self._answers.read(8)))
-            except (OSError, struct.error) as error:
+                size, = struct.unpack("<Q", self._answers.read(8))
+                answer = self._answers.read(size)
+                if len(answer) < size:
+                    raise EOFError
+            except (OSError, EOFError, struct.error) as error:
                 raise self._died() from error
         failure, result = marshal.loads(answer)  # noqa: S302
         if failure:
