@@ -27,7 +27,8 @@ are under way. Expect at most
     250 MiB + workers x (150 MiB + 16 x chunk) + 12 bytes a document
 
 of resident memory, shared pages counted once, however large the files and their row groups are. A document larger
-than a chunk is a chunk of its own; the largest adds 8 times its size (encoded whole: what the tokenizer needs for it).
+than a chunk is a chunk of its own; the largest adds up to 13 times its size (encoded whole, or with a word of megabytes:
+what the tokenizer needs for that).
 
 Needs Python 3.8, numpy, pyarrow, and tokenizers (or transformers, see `load_encoder`).
 """
@@ -74,8 +75,8 @@ KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": 
          ".csv": "csv", ".csv.gz": "csv"}
 # Pieces that a worker remembers: their number, and the sum of their lengths in bytes.
 CACHE_PIECES, CACHE_BYTES = 200_000, 32 << 20
-# Characters of pieces encoded as one text; texts encoded and bytes cut at a time, which bounds the temporary memory.
-PIECES_LENGTH = 640
+# Pieces asked for at a time, characters of them encoded as one text; texts encoded and bytes cut at a time. It bounds the temporary memory.
+LEARN_STEP, PIECES_LENGTH = 1 << 16, 640
 ENCODE_STEP, CUT_STEP = 256, 1 << 16
 # The encodings that the tokenizers library returns are large: documents encoded whole go by as many bytes.
 WHOLE_BYTES = 1 << 19
@@ -671,8 +672,9 @@ class Pieces:
                 numbers[rows] = np.where(since < 0, -1, since + len(known))
             new, first_new = pieces.take(as_arrow(np.flatnonzero(numbers < 0))), len(self._known)
             if len(new):
-                marked = compute.binary_join_element_wise(new, arrow.scalar(self._between), arrow.scalar(b""))
-                self._learn(new, np.frombuffer(self._encode(letters_of(marked), self._between[0]), dtype=np.int32))
+                steps = (new[at:at + LEARN_STEP] for at in range(0, len(new), LEARN_STEP))
+                marked = (compute.binary_join_element_wise(step, arrow.scalar(self._between), arrow.scalar(b"")) for step in steps)
+                self._learn(new, np.concatenate([np.frombuffer(self._encode(letters_of(each), self._between[0]), dtype=np.int32) for each in marked]))
             numbers[numbers < 0] = np.arange(first_new, len(self._known))
             ids = self._ids
         return ids.take(as_arrow(numbers))
