@@ -300,6 +300,27 @@ def test_tokenizer_json_alone_only_where_it_is_the_whole_truth(
         assert found and re.search(reason, found)
 
 
+def test_eod_is_the_id_that_the_library_gives(tmp_path: Path) -> None:
+    """Where the ids of added tokens have a gap, it is not the one that is written there."""
+    spec = mixtral_like()
+    spec["added_tokens"].append({"id": len(spec["model"]["vocab"]) + 9, "content": "<|end|>", "single_word": False, "lstrip": False,
+                                 "rstrip": False, "normalized": False, "special": True})
+    folder = write_tokenizer(tmp_path / "tokenizer", spec)
+    (folder / "tokenizer_config.json").write_text(json.dumps({**SPECIAL, "eos_token": "<|end|>"}))
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert own.token_to_id("<|end|>") != spec["added_tokens"][-1]["id"]
+    assert run(parquet(tmp_path / "x.parquet", ["the fox"]), folder, tmp_path / "a", "--append-eod") == 0
+    assert read(str(tmp_path / "a_text_document")) == [[*own.encode("the fox").ids, own.token_to_id("<|end|>")]]
+
+
+@pytest.mark.parametrize(("kind", "smaller"), [("prepend", True), ("missing-bytes", False)])
+def test_the_first_chunk_of_pieces_is_a_small_one(kind: str, smaller: bool, tmp_path: Path) -> None:
+    encoder = preprocess.load_encoder(write_tokenizer(tmp_path / "tokenizer", variant(kind)), append_eod=False)
+    source = preprocess.ParquetSource(parquet(tmp_path / "x.parquet", ["fox1 fox2 "] * 250), "text", 1000)
+    sizes = [len(chunk.texts) for chunk in preprocess.chunks_of(source, 0, 1000, encoder)]
+    assert len(set(sizes[1:-1])) == 1 and (sizes[0] < sizes[1]) == smaller
+
+
 def test_truncation_and_padding_of_the_file_do_not_count(tokenizer: Path, tmp_path: Path) -> None:
     short = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     short.enable_truncation(3)

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
@@ -93,7 +95,8 @@ def test_pandas_stays_out(workers: str, tokenizer: Path, tmp_path: Path) -> None
     assert imported.exists(), "Arrow no longer imports pandas by itself: nothing needs to keep it out"
 
 
-def test_small_inputs_start_no_processes(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_inputs_need_no_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", variant("missing-bytes"))
     monkeypatch.setattr(preprocess, "Pool", None)
     assert run(parquet(tmp_path / "x.parquet", ["the fox"] * 1000), tokenizer, tmp_path / "a", "--workers", "8") == 0
 
@@ -156,7 +159,7 @@ def test_ended_while_threads_encode_pieces(number: int, tokenizer: Path, long_in
         started = children(process.pid)
         assert len(started) == 1
         process.send_signal(number)
-        error = process.stderr.read()
+        _, error = process.communicate(timeout=60)
     assert process.returncode == (128 + signal.SIGTERM if number == signal.SIGTERM else -number), error
     assert all_gone(started)
     assert not [name for name in names(tmp_path / "out") if number != signal.SIGKILL or not name.startswith(".")]
@@ -174,6 +177,67 @@ def test_a_signal_is_heeded_whatever_swallows_exceptions(tokenizer: Path, tmp_pa
         run(parquet(tmp_path / "x.parquet", ["the fox"] * 100), tokenizer, tmp_path / "out" / "a")
     assert ended.value.code == 128 + signal.SIGTERM
     assert not names(tmp_path / "out") and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_is_heeded_where_all_rows_are_empty(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def empty(self: object) -> Any:
+        for number in range(1000):
+            assert number < 3, "read on"
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield 1, pa.array([], pa.string())
+
+    monkeypatch.setattr(preprocess.Source, "texts", empty)
+    with pytest.raises(SystemExit):
+        run(parquet(tmp_path / "x.parquet", [""]), tokenizer, tmp_path / "out" / "a")
+
+
+def test_a_signal_that_is_ignored_stays_so(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(preprocess.Encoder, "disagreement", lambda self, texts: os.kill(os.getpid(), signal.SIGINT))
+        assert run(parquet(tmp_path / "x.parquet", ["the fox"]), tokenizer, tmp_path / "out" / "a") == 0
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("kind", ["prepend", "missing-bytes"])
+@pytest.mark.parametrize("when", [" rows of ", " rows, "])
+def test_a_signal_to_all_of_a_group(when: str, kind: str, long_input: Path, tmp_path: Path) -> None:
+    """As service managers and `timeout` send it, which sends it twice."""
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", variant(kind))
+    words = command(long_input, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.05", "--log-interval", "10")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if when in line:
+                break
+        started = children(process.pid)
+        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (128 + signal.SIGTERM, "")
+    assert started and all_gone(started) and not names(tmp_path / "out")
+
+
+def test_who_asks_again_later_is_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(preprocess, "STOPPED", [(signal.SIGTERM, time.monotonic() - 3)])
+    monkeypatch.setattr(signal, "signal", lambda number, action: ended.append(action))
+    monkeypatch.setattr(os, "kill", lambda process, number: ended.append(number))
+    preprocess.stop(signal.SIGTERM, None)
+    assert ended == [signal.SIG_DFL, signal.SIGTERM]
+
+
+@pytest.mark.parametrize("kind", ["prepend", "missing-bytes"])
+def test_disk_full_in_the_middle(kind: str, tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", variant(kind))
+    source = parquet(tmp_path / "x.parquet", [f"the{' ' * number}fox" for number in range(3000)])
+    words = command(source, tokenizer, tmp_path / "out" / "a", "--workers", "4", "--chunk-mib", "0.05")
+    done = subprocess.run(words, capture_output=True, text=True, check=False,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, 1 << 15)))
+    assert done.returncode == 1
+    assert "File too large" in done.stderr and not names(tmp_path / "out")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -474,8 +538,20 @@ def test_no_room_for_a_process(tokenizer: Path, tmp_path: Path, monkeypatch: pyt
     def refuse() -> int:
         raise OSError(11, "Resource temporarily unavailable")
 
+    fork = os.fork
     monkeypatch.setattr(os, "fork", refuse)
-    assert "Raise the limit of this user's processes" in refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
+    source = parquet(tmp_path / "x.parquet", ["a"] * 1000)
+    assert "raise the limit of this user's processes" in refused(capsys, tmp_path, source, tokenizer)
+    forks = iter([fork, fork, refuse])  # the companion, a worker of the pool, and no more
+    monkeypatch.setattr(os, "fork", lambda: next(forks)())
+    whole = write_tokenizer(tmp_path / "whole", variant("missing-bytes"))
+    assert "raise the limit of this user's processes" in refused(capsys, tmp_path, source, whole, "--workers", "2", "--chunk-mib", "0.001")
+
+
+def test_a_panic_of_the_library_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = {**mixtral_like(), "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAA="}}
+    tokenizer = write_tokenizer(tmp_path / "tokenizer", spec)
+    assert "cannot be loaded by tokenizers" in refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
 
 
 def test_a_companion_ends_with_its_parent() -> None:

@@ -59,7 +59,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Sequence
+from typing import Any, Callable, Generator, Iterable, Iterator, Sequence
 
 MANIFEST_FORMAT = 2
 IDX_MAGIC = b"MMIDIDX\x00\x00"
@@ -95,9 +95,10 @@ class PreprocessError(Exception):
 
 # Besides standard output; see --log-file.
 LOGS: list[Any] = []
-# Signals that ask to end, and how long nobody may look whether one has come, in seconds.
-STOPPED: list[int] = []
-LOOK = 0.2
+# Signals that ask to end, with the time of each; how long nobody may look whether one has come, and after how long
+# one more ends the program at once (`timeout` sends two together), in seconds.
+STOPPED: list[tuple[int, float]] = []
+LOOK, HURRY = 0.2, 2.0
 
 
 def say(message: str, stream: Any = None) -> None:
@@ -117,14 +118,17 @@ def need(module: str) -> Any:
 
 def stop(number: int, _frame: Any) -> None:
     """Handle a signal that asks to end: `heed` does. What an exception would meet here, the libraries' import of a module say, may swallow it."""
-    STOPPED.append(number)
-    signal.signal(number, signal.SIG_DFL)  # who asks twice is in a hurry
+    STOPPED.append((number, time.monotonic()))
+    if STOPPED[-1][1] - STOPPED[0][1] > HURRY:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def heed() -> None:
     """End as the signal that has come demands, if one has."""
     if STOPPED:
-        raise KeyboardInterrupt if STOPPED[0] == signal.SIGINT else SystemExit(128 + STOPPED[0])
+        number = STOPPED[0][0]
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 class NoPandas:
@@ -185,7 +189,7 @@ def attempt(call: Callable[[], Any]) -> tuple[str, Any]:
         return str(error), None
     except MemoryError:
         return "A worker has no memory left. Use fewer --workers (dataset_workers) or a smaller --chunk-mib.", None
-    except Exception as error:
+    except BaseException as error:  # a panic of a library in Rust is no Exception
         return f"A worker failed: {type(error).__name__}: {error}.", None
 
 
@@ -202,10 +206,15 @@ def has_died(process: int, status: int) -> PreprocessError:
                            "(dataset_workers) or a smaller --chunk-mib if memory was short.")
 
 
+def no_process(error: OSError) -> PreprocessError:
+    """The error for a worker that cannot be started."""
+    return PreprocessError(f"No process can be started: {error}. Make room in memory, or raise the limit of this user's processes (ulimit -u).")
+
+
 def live_under(parent: int) -> None:
     """In a forked process: end with the parent, however it ends, and not before it."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    for number in (signal.SIGTERM, signal.SIGINT):  # sent to all of a group: the parent ends this process
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG; without it the end of the pipe has to do
     if os.getppid() != parent:
@@ -234,7 +243,7 @@ class Companion:
         try:
             self._process = os.fork()
         except OSError as error:
-            raise PreprocessError(f"No process can be started: {error}. Raise the limit of this user's processes (ulimit -u), or end some.") from error
+            raise no_process(error) from error
         if self._process == 0:
             try:
                 live_under(parent)
@@ -245,8 +254,9 @@ class Companion:
                 os._exit(1)
         os.close(requests)
         os.close(answers)
+        self._status: int | None = None
         self._requests, self._answers = os.fdopen(ours, "wb"), os.fdopen(theirs, "rb")
-        self._turn, self._error = threading.Lock(), PreprocessError("A worker has been ended.")
+        self._turn = threading.Lock()
 
     @staticmethod
     def _serve(make: Callable[[], Any], requests: Any, answers: Any) -> None:
@@ -284,18 +294,20 @@ class Companion:
         return result
 
     def _died(self) -> PreprocessError:
-        if self._process:  # not told yet
-            status = os.waitpid(self._process, 0)[1]
-            self._error = has_died(self._process, -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
-            self._process = 0
-        return self._error
+        status = self._end()
+        return has_died(self._process, -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+
+    def _end(self) -> int:
+        """Wait for the end of the process, once: then its number may be another's."""
+        if self._status is None:
+            self._status = os.waitpid(self._process, 0)[1]
+        return self._status
 
     def close(self) -> None:
-        """End the process."""
-        if self._process:
+        """End the process. No call may be under way."""
+        if self._status is None:
             os.kill(self._process, signal.SIGKILL)
-            os.waitpid(self._process, 0)
-            self._process = 0
+            self._end()
         for stream in (self._requests, self._answers):
             with contextlib.suppress(OSError):  # a request that nobody will read
                 stream.close()
@@ -530,7 +542,7 @@ class TokenizerJson:
         library, path = need("tokenizers"), folder / "tokenizer.json"
         try:
             self._whole = library.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
+        except BaseException as error:  # the library raises bare Exception, and where it panics not even that
             raise PreprocessError(f"{path} cannot be loaded by tokenizers {library.__version__}: {error}. "
                                   "Bring the file again, or use a newer tokenizers.") from error
         self._whole.no_truncation()
@@ -545,7 +557,8 @@ class TokenizerJson:
             why_whole = str(error)
         self._described = {
             "version": library.__version__, "vocab_size": self._whole.get_vocab_size(with_added_tokens=True),
-            "added": {item["content"]: item["id"] for item in spec.get("added_tokens", [])},
+            # Not as written there: the library gives numbers of its own where those have gaps.
+            "added": {item["content"]: self._whole.token_to_id(item["content"]) for item in spec.get("added_tokens", [])},
             "not_alone": why_not_alone(folder, self._whole, spec), "rules": rules, "why_whole": why_whole}
 
     def described(self) -> dict[str, Any]:
@@ -725,10 +738,11 @@ class Pieces:
             may_cut = self._cuts.take(as_arrow(pair)).to_numpy().view(bool)
             bounds.append((np.flatnonzero(may_cut) + (at + 1)).astype(np.int32))
         cut = np.concatenate([*bounds, np.array([len(data)], dtype=np.int32)])
+        del bounds
         # Pieces lie one behind the other without gaps, so their array is a view of the text.
         pieces = arrow.Array.from_buffers(arrow.binary(), len(cut) - 1, [None, arrow.py_buffer(cut), values]).dictionary_encode()
         bounds_of_documents = np.searchsorted(cut, offsets)
-        del marked, values, data, cut, bounds
+        del marked, values, data, cut
         encoded = self._ids_of(pieces.dictionary).take(pieces.indices)
         at_piece = np.frombuffer(encoded.buffers()[1], dtype=np.int64)
         ids = np.frombuffer(encoded.buffers()[2], dtype=np.int32)[:int(at_piece[len(encoded)]) // 4]
@@ -1215,10 +1229,12 @@ def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Itera
         return Chunk(texts, rows, number + source.fraction, encoder.pieces is None)
 
     for count, texts in source.texts():
+        heed()
         for part in parts_of(texts, size):
             offsets = offsets_of(part)
             part_bytes = int(offsets[-1] - offsets[0])
-            if held and held_bytes + part_bytes > (size // 4 if first else size):  # the workers wait for the first
+            # A small first one, since all wait for it.
+            if held and held_bytes + part_bytes > (size // 4 if first and encoder.pieces is not None else size):
                 yield make()
                 held, held_bytes, rows = [], 0, 0
             held.append(part)
@@ -1231,7 +1247,7 @@ def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Itera
 # -- workers -----------------------------------------------------------------------------------------------------
 
 
-def encode_by_threads(chunks: Iterator[Chunk], encoder: Encoder, workers: int) -> Iterator[tuple[Chunk, Any, Any]]:
+def encode_by_threads(chunks: Iterator[Chunk], encoder: Encoder, workers: int) -> Generator[tuple[Chunk, Any, Any], None, None]:
     """Encode chunks by threads, at most 2 x workers are held. They come back in their order, with ids and lengths.
 
     For pieces: what takes time lets go of Python's lock, and what one thread has learnt the others know.
@@ -1280,7 +1296,11 @@ class Pool:
         for _ in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=self._work, args=(encoder, theirs, [ours, *self._processes], close, os.getpid()), daemon=True)
-            process.start()
+            try:
+                process.start()
+            except OSError as error:
+                self.close()
+                raise no_process(error) from error
             theirs.close()
             self._processes[ours] = process
 
@@ -1307,7 +1327,7 @@ class Pool:
                 pipe.send_bytes(memoryview(ids).cast("B") if len(ids) else b"")
                 del buffers, encoded, ids, lengths
 
-    def encode(self, chunks: Iterator[Chunk], dtype: str) -> Iterator[tuple[Chunk, Any, Any]]:
+    def encode(self, chunks: Iterator[Chunk], dtype: str) -> Generator[tuple[Chunk, Any, Any], None, None]:
         """Encode chunks. They come back in their order, with ids and lengths; at most 2 x workers are held.
 
         Raises:
@@ -1594,10 +1614,9 @@ def make(key: str, files: Sequence[Path], encoder: Encoder, pool: Pool | None, o
         else "each distinct piece is encoded once: no merge of this vocabulary reaches across the cuts")
     progress = Progress(len(files), rows, args.log_interval)
     chunks = (chunk for number, source in enumerate(sources) for chunk in chunks_of(source, number, size, encoder))
-    if pool is None:
-        output.write(encode_by_threads(chunks, encoder, max(args.used, 1)), progress)
-    else:
-        output.write(pool.encode(chunks, encoder.dtype), progress)
+    encoding = encode_by_threads(chunks, encoder, max(args.used, 1)) if pool is None else pool.encode(chunks, encoder.dtype)
+    with contextlib.closing(encoding) as encoded:  # no thread is left at work when the disk is full
+        output.write(encoded, progress)
     progress.end()
     if progress.documents == 0:
         raise PreprocessError(f"{', '.join(str(path) for path in files[:3])}{' …' if len(files) > 3 else ''} has no text: all "
@@ -1701,7 +1720,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     STOPPED.clear()
     with contextlib.ExitStack() as logs:
         for number in (signal.SIGTERM, signal.SIGINT):
-            logs.callback(signal.signal, number, signal.signal(number, stop))
+            if signal.getsignal(number) != signal.SIG_IGN:  # as a shell has it for what runs in the background
+                logs.callback(signal.signal, number, signal.signal(number, stop))
         try:
             LOGS[:] = [logs.enter_context(open(args.log_file, "w", encoding="utf-8"))] if args.log_file else []
             prepare(args)
