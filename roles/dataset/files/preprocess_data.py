@@ -24,10 +24,10 @@ Memory: the program reads and writes, the workers encode: threads where they enc
 tokenizer and is asked for pieces that are new), processes where they encode whole documents; at most 2 x workers chunks
 are under way. Expect at most
 
-    250 MiB + workers x (150 MiB + 16 x chunk) + 12 bytes a document
+    250 MiB + workers x (150 MiB + 32 x chunk) + 12 bytes a document
 
 of resident memory, shared pages counted once, however large the files and their row groups are. A document larger
-than a chunk is a chunk of its own; the largest adds up to 13 times its size (encoded whole, or with a word of megabytes:
+than a chunk is a chunk of its own; the largest adds up to 20 times its size (encoded whole, or with a word of megabytes:
 what the tokenizer needs for that).
 
 Needs Python 3.8, numpy, pyarrow, and tokenizers (or transformers, see `load_encoder`).
