@@ -59,7 +59,7 @@ def test_only_what_changed_travels(site):
     assert leftovers(site) == ""
     status, output = site.play(SHARE)
     assert status == 0, output
-    assert not re.search("changed=[1-9]", output), output
+    assert not re.search("(changed|rescued)=[1-9]", output), output
 
 
 def test_check_mode_says_what_would_travel(site):
@@ -69,6 +69,17 @@ def test_check_mode_says_what_would_travel(site):
     assert status == 0, output
     assert f"other content: {IDX}" in output
     assert re.search(r"node2 : ok=\d+ changed=[1-9]", output), output
+    assert site.snapshot() == before
+
+
+def test_existing_storage_is_compared_and_left_alone(site):
+    status, output = site.play(SHARE, data_share_mode="existing")
+    assert status == 0, output
+    assert not re.search("(changed|rescued)=[1-9]", output), output
+    site.run("node2", f"rm {IDX}")
+    before = site.snapshot()
+    output = site.refused(SHARE, data_share_mode="existing")
+    assert "node2 does not see the master's data at the same paths" in output and f"missing: {IDX}" in output
     assert site.snapshot() == before
 
 
