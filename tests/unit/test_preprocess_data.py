@@ -74,7 +74,7 @@ def test_ids_are_those_of_the_tokenizer(
 
 
 @settings(max_examples=150, deadline=None)
-@given(name=st.sampled_from(PIECEWISE), texts=st.lists(TEXT.filter(bool), min_size=1, max_size=25))
+@given(name=st.sampled_from(PIECEWISE), texts=st.lists(TEXT, min_size=1, max_size=25).map(lambda texts: [text for text in texts if text] or ["fox"]))
 def test_pieces_alone_give_the_ids_of_the_tokenizer(name: str, texts: list[str], folders: dict[str, Path]) -> None:
     encoder = preprocess.load_encoder(folders[name], append_eod=False)
     own = Tokenizer.from_file(str(folders[name] / "tokenizer.json"))
