@@ -227,14 +227,14 @@ def compare(expected: Mapping[str, str], index_cache: str, hashes: Hashes) -> di
     """
     differences: dict[str, Any] = {"files": {}, "missing": [], "differing": [], "unreadable": [], "extra": []}
     for path, found in sorted(hashes.all(expected).items()):
-        if isinstance(found, Proof):
-            differences["files"][path] = found
         if isinstance(found, (FileNotFoundError, NotADirectoryError)):
             differences["missing"].append(path)
         elif isinstance(found, OSError):
             differences["unreadable"].append(f"{path} ({found.strerror})")
-        elif found.sha256 != expected[path]:
-            differences["differing"].append(path)
+        else:
+            differences["files"][path] = found
+            if found.sha256 != expected[path]:
+                differences["differing"].append(path)
     # A folder that cannot be listed shows by its files.
     with contextlib.suppress(OSError):
         differences["extra"] = sorted(path for path in files_below(index_cache) if path not in expected)
