@@ -225,7 +225,7 @@ class Companion:
     """An object in a process of its own. Its methods are called as if it were here, with plain data to and fro, one at a time.
 
     For what keeps Python's lock to itself, and can be made while this process is busy. To be begun while there are no
-    threads: those and a fork do not go together.
+    threads: those and a fork do not go together. Not by multiprocessing, as `Pool` is: its import would delay every start.
     """
 
     def __init__(self, make: Callable[[], Any], close: Sequence[int] = ()) -> None:
@@ -1218,7 +1218,6 @@ def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Itera
 
     def make() -> Chunk:
         nonlocal first
-        heed()
         texts = arrow.concat_arrays(held) if held else arrow.array([], arrow.string())
         if first and len(texts) and encoder.pieces is not None:
             first = False
