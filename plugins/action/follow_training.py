@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
@@ -15,7 +15,24 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _training_lo
 
 display = Display()
 
-TAIL_LINES = 60
+
+class Clock:
+    """Bounds of a node's clock less the controller's, in seconds, from the times at which the node answered."""
+
+    def __init__(self) -> None:
+        self.low, self.high = float("-inf"), float("inf")
+
+    def answered(self, asked: float, node: Sequence[float], got: float) -> None:
+        """The node's module began after it was asked for and was done before its answer came."""
+        low, high = node[1] - got, node[0] - asked
+        if low > self.high or high < self.low:
+            # One of the clocks was set in the meantime: what was known is of no use any more.
+            self.low, self.high = low, high
+        self.low, self.high = max(self.low, low), min(self.high, high)
+
+    def bounds(self) -> dict[str, float]:
+        """``low`` and ``high``; a node that never answered is taken as exact to a minute."""
+        return {"low": max(self.low, -60.0), "high": min(self.high, 60.0)} if self.low == float("-inf") else {"low": self.low, "high": self.high}
 
 
 class ActionModule(ActionBase):
@@ -35,8 +52,11 @@ class ActionModule(ActionBase):
             "poll_seconds": {"type": "int", "default": 10},
             "unreachable_timeout": {"type": "int", "default": 300},
             "stop_timeout": {"type": "int", "default": 120},
+            "node_rank": {"type": "int", "required": True},
+            "nproc_per_node": {"type": "int", "required": True},
         })
         self._wanted = wanted
+        self._clock = Clock()
         self._vars = task_vars or {}
         host = str(self._vars["inventory_hostname"])
         first_failure = Path(wanted["meeting"]) / "first_failure"
@@ -68,7 +88,7 @@ class ActionModule(ActionBase):
             if ended and ended["outcome"] == "failed":
                 self._announce(first_failure, host, ended["reason"])
             offset = state["log_offset"]
-            for item in _training_log.iterations(state["log_text"]):
+            for item in _training_log.iterations(state["log_text"].splitlines()):
                 seen.append(asdict(item))
                 if wanted["show_progress"]:
                     self._show(host, item)
@@ -77,9 +97,8 @@ class ActionModule(ActionBase):
                 break
         if outcome["outcome"] in ("failed", "unreachable"):
             self._announce(first_failure, host, outcome["reason"])
-        if outcome["outcome"] != "succeeded":
-            outcome.update(self._tail())
-        result.update({"changed": True, "iterations": seen, "log_tail": "", "ended_at": 0.0, **outcome})
+        evidence = {} if outcome["outcome"] == "succeeded" else self._evidence()
+        result.update({"changed": True, "iterations": seen, "ended_at": 0.0, "clock": self._clock.bounds(), "evidence": evidence, **outcome})
         return result
 
     @staticmethod
@@ -92,6 +111,7 @@ class ActionModule(ActionBase):
 
     def _state(self, **options: Any) -> dict[str, Any]:
         wanted = self._wanted
+        asked = time.time()
         state: dict[str, Any] = self._execute_module(
             module_name="ascend.cluster.training_state", task_vars=self._vars,
             module_args={"unit": wanted["unit"], "run_dir": wanted["run_dir"], "run_id": wanted["run_id"], **options})
@@ -100,6 +120,7 @@ class ActionModule(ActionBase):
         if state.get("failed") or "active" not in state:
             # A broken connection can also show as a module that printed nothing.
             raise AnsibleConnectionFailure(str(state.get("msg", "the node gave no answer")))
+        self._clock.answered(asked, state["clock"], time.time())
         return state
 
     def _ended(self, state: dict[str, Any]) -> dict[str, Any]:
@@ -138,16 +159,25 @@ class ActionModule(ActionBase):
         return {"outcome": "stopped", "reason": f"stopped after the failure of {note}", "log": state["log"],
                 "ended_at": state["ended_at"]}
 
-    def _tail(self) -> dict[str, Any]:
+    def _evidence(self) -> dict[str, Any]:
+        """What the node's logs tell of the end; {} where they cannot be had."""
+        wanted = self._wanted
         try:
-            state = self._state(tail_lines=TAIL_LINES)
-        except AnsibleError:
+            found: dict[str, Any] = self._execute_module(
+                module_name="ascend.cluster.training_evidence", task_vars=self._vars,
+                module_args={name: wanted[name] for name in ("unit", "run_dir", "run_id", "node_rank", "nproc_per_node")})
+        except AnsibleError as error:
+            display.warning(f"{self._vars['inventory_hostname']}: its logs could not be read: {error}")
             return {}
-        return {"log": state["log"], "log_tail": state["log_tail"]}
+        if found.get("unreachable") or "evidence" not in found:
+            display.warning(f"{self._vars['inventory_hostname']}: its logs could not be read: {found.get('msg', 'no answer')}")
+            return {}
+        evidence: dict[str, Any] = found["evidence"]
+        return evidence
 
     @staticmethod
     def _show(host: str, item: _training_log.Iteration) -> None:
-        loss = "none" if item.lm_loss is None else f"{item.lm_loss:.6f}"
+        loss = "MISSING" if item.lm_loss is None else f"{item.lm_loss:.6f}"
         norm = "" if item.grad_norm is None else f" | grad norm {item.grad_norm:.3f}"
         seconds = "" if item.elapsed_ms is None else f" | {item.elapsed_ms / 1000:.2f} s"
         display.display(f"{host}: iteration {item.iteration:>5}/{item.train_iters} | lm loss {loss}{norm}{seconds}")

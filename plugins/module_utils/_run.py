@@ -1,17 +1,14 @@
-"""What became of a run, what to do next, and how it ended: decisions over all nodes."""
+"""What became of a run, what to do next, and how it ended: decisions over all nodes. Runs on the controller."""
 from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _training_log
+from . import _training_log, _verdict_words
+from ._fault_patterns import CAUSES
+from ._verdict_words import names as _names
 
-#: as many names as a message lists before it only counts
-_LISTED = 8
-
-
-def _names(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+#: how the launch script words a training that left with status 0 and is none
+STATUS_0 = "torchrun exited 0, but"
 
 
 def launch_decision(states: Mapping[str, Mapping[str, Any]], run_id: str, new_run: bool) -> dict[str, str]:
@@ -53,58 +50,44 @@ def launch_decision(states: Mapping[str, Mapping[str, Any]], run_id: str, new_ru
             f"Launching run {run_id} on {len(states)} nodes" + (f" (earlier: {', '.join(before)})." if before else ".")}
 
 
-def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], train_iters: int) -> dict[str, Any]:
+def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
     """Judge a run by what every node's follower saw.
 
     Args:
         outcomes: of every node in the order of ranks, as action follow_training returns them.
-        train_iters: the last iteration.
+        expected: ``last_iteration`` (the last that is to be logged), ``log_interval``, ``first_iteration`` (that was loaded, or 0;
+            negative when not known) and ``nproc_per_node``.
+        addresses: name of each node to its address on the cluster's network.
 
     Returns:
-        ``succeeded``, ``message``, ``culprit`` (the node whose failure came first, or "") and
-        ``losses`` (list of [iteration, lm loss]).
+        ``succeeded``, ``message``, ``culprit`` (the node on which it began, or ""), ``ranks`` (the global ranks that began it, [] when not
+        known), ``cause`` (a key of the table in _fault_patterns.py, "" after a success) and ``losses`` (list of [iteration, lm loss]).
     """
-    losses = [[item["iteration"], item["lm_loss"]] for outcome in outcomes.values()
-              for item in outcome.get("iterations", [])]
+    seen = [_training_log.Iteration(**item) for outcome in outcomes.values() for item in outcome.get("iterations") or []]
+    losses = [[item.iteration, item.lm_loss] for item in seen]
     bad = {name: outcome for name, outcome in outcomes.items() if outcome.get("outcome") != "succeeded"}
-    if not bad:
-        times = [item["elapsed_ms"] for outcome in outcomes.values() for item in outcome.get("iterations", [])
-                 if item["elapsed_ms"] is not None]
-        seconds = f", {sorted(times)[len(times) // 2] / 1000:.2f} s per iteration (median)" if times else ""
-        loss = f"lm loss {losses[0][1]} at iteration {losses[0][0]}, {losses[-1][1]} at {losses[-1][0]}" if losses else ""
-        return {"succeeded": True, "culprit": "", "losses": losses, "message":
-                f"Trained {train_iters} iterations on {len(outcomes)} nodes; {loss}{seconds}. "
-                "Checkpoint shards written on every node that owns any."}
-    # The first cause: a node that failed by itself, rather than for having lost another or been stopped.
-    failed = [name for name, outcome in bad.items() if outcome["outcome"] != "stopped"]
-
-    def order(name: str) -> tuple[bool, float]:
-        outcome = outcomes[name]
-        return (_training_log.lost_a_peer(outcome.get("log_tail", ""))
-                and not _own_error(outcome.get("log_tail", "")), float(outcome.get("ended_at") or 0))
-
-    culprit = min(failed or list(bad), key=order)
-    outcome = outcomes[culprit]
-    others = [name for name in outcomes if name != culprit]
-    also = [name for name in failed if name != culprit]
-    lines = [f"The training failed on {culprit} (node rank {list(outcomes).index(culprit)}): "
-             f"{outcome.get('reason') or outcome['outcome']}"]
-    lines += [f"  {line}" for line in _training_log.error_lines(outcome.get("log_tail", ""))]
-    if also:
-        lines.append(f"Failed after it, or for losing it: {_names(also)}.")
-    if others:
+    problem = _training_log.problem(seen, int(expected["last_iteration"]), int(expected["log_interval"]), int(expected["first_iteration"]))
+    # The launch script of the last node finds the same, and its node counts as failed.
+    to_the_end = problem is not None and problem[0] != "exit_early" and all(
+        outcome["outcome"] == "stopped" or str(outcome.get("reason")).startswith(STATUS_0) for outcome in bad.values())
+    if bad and not to_the_end:
+        found = _verdict_words.failure(outcomes, int(expected["nproc_per_node"]), addresses)
+        others = [name for name in outcomes if name != found["culprit"]]
         stopped = [name for name in others if outcomes[name].get("outcome") == "stopped"]
-        lines.append(f"Stopped: {_names(stopped)}." if stopped else "The other nodes had ended by themselves.")
-    unreachable = [name for name in bad if outcomes[name]["outcome"] == "unreachable"]
-    if unreachable:
-        lines.append(f"Could not be reached, so a training may still run there: {_names(unreachable)}. "
-                     "Run playbooks/stop.yml when they answer again.")
-    lines.append(f"Last lines of {outcome.get('log', 'the log')} on {culprit}:")
-    lines += [f"  {line}" for line in outcome.get("log_tail", "").splitlines()[-30:]]
-    return {"succeeded": False, "culprit": culprit, "losses": losses, "message": "\n".join(lines)}
-
-
-def _own_error(text: str) -> bool:
-    """Whether some error line of the log is not about a lost peer."""
-    return any(not _training_log.lost_a_peer(line) and "ChildFailedError" not in line
-               for line in _training_log.error_lines(text, most=50))
+        unreachable = [name for name, outcome in bad.items() if outcome["outcome"] == "unreachable"]
+        lines = [found["message"]]
+        if others:
+            lines.append(f"Stopped: {_names(stopped)}." if stopped else "The other nodes had ended by themselves.")
+        if unreachable:
+            lines.append(f"Could not be reached, so a training may still run there: {_names(unreachable)}. "
+                         "Run playbooks/stop.yml when they answer again.")
+        return {**found, "succeeded": False, "losses": losses, "message": "\n".join(lines)}
+    if problem:
+        cause = CAUSES[problem[0]]
+        return {"succeeded": False, "culprit": "", "ranks": [], "cause": problem[0], "losses": losses, "message":
+                f"The training ended on all nodes with status 0 and is no success: {problem[1]}; {cause.words}.\nWhat to do: {cause.remedy}"}
+    times = sorted(item.elapsed_ms for item in seen if item.elapsed_ms is not None)
+    seconds = f", {times[len(times) // 2] / 1000:.2f} s per iteration (median)" if times else ""
+    return {"succeeded": True, "culprit": "", "ranks": [], "cause": "", "losses": losses, "message":
+            f"Trained {seen[-1].train_iters} iterations on {len(outcomes)} nodes; lm loss {losses[0][1]} at iteration {losses[0][0]}, "
+            f"{losses[-1][1]} at {losses[-1][0]}{seconds}. Checkpoint shards written on every node that owns any."}

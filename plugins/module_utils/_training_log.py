@@ -1,40 +1,44 @@
-"""Reading Megatron-LM's training log.
+"""Reading Megatron-LM's training log, and whether it shows a training that came to a good end.
 
-Source of the format: megatron/training/training.py, training_log() at 9de386d0.
+Source of the format: megatron/training/training.py, training_log() at 9de386d0. The launch script runs this file by itself, with the
+environment's Python (3.8 or newer)::
+
+    python training_log.py LOG LAST_ITERATION LOG_INTERVAL FIRST_ITERATION
+
+It prints ``cause: words`` and ends with status 1 where :func:`problem` finds one.
 """
 from __future__ import annotations
 
+import math
 import re
+import sys
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Iterable, Iterator, Optional, Sequence, Tuple
 
 _ITERATION = re.compile(r"iteration\s+(\d+)/\s*(\d+) \|(.*)")
 _FIELD = re.compile(r"\s*([^|:]+):\s*([^|]+?)\s*\|")
 
-# What a rank prints when another one went away: a symptom, whose cause is on another node.
-_PEER_LOST = re.compile(
-    r"Connection (?:reset|closed|refused) by peer|Connection refused|recvValue failed|sendBytes failed|Broken pipe"
-    r"|EI0006|EI0004|Socket ?Timeout|socket times out|RendezvousConnectionError|Gloo connectFullMesh failed"
-    r"|failed to connect to remote|The client socket has (?:timed out|failed)", re.IGNORECASE)
-_ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?(?:\w+\.)*(\w*(?:Error|Exception))\b(?::|$)|\bE[A-Z]\d{4}\b|out of memory", re.IGNORECASE)
-
 
 @dataclass(frozen=True)
 class Iteration:
-    """One logged iteration."""
+    """One logged iteration, or the mean of those since the line before."""
 
     iteration: int
     train_iters: int
-    #: lm loss (nats per token); None when Megatron printed none (a skipped iteration)
+    #: lm loss (nats per token); None when Megatron printed none (every iteration since the last line was skipped, or the loss is nan)
     lm_loss: float | None
     grad_norm: float | None
     #: time of this iteration in ms
     elapsed_ms: float | None
+    #: iterations since the last line whose step was not taken (an overflow)
+    skipped: int = 0
+    #: iterations since the last line whose loss was nan
+    nan: int = 0
 
 
-def iterations(text: str) -> Iterator[Iteration]:
-    """Every iteration logged in `text`, in order; all other lines are passed over."""
-    for line in text.splitlines():
+def iterations(lines: Iterable[str]) -> Iterator[Iteration]:
+    """Every iteration that the lines log, in order; all other lines are passed over."""
+    for line in lines:
         match = _ITERATION.search(line)
         if not match:
             continue
@@ -47,19 +51,54 @@ def iterations(text: str) -> Iterator[Iteration]:
                 return None
 
         yield Iteration(int(match.group(1)), int(match.group(2)), number("lm loss"), number("grad norm"),
-                        number("elapsed time per iteration (ms)"))
+                        number("elapsed time per iteration (ms)"), int(number("number of skipped iterations") or 0),
+                        int(number("number of nan iterations") or 0))
 
 
-def lost_a_peer(text: str) -> bool:
-    """Whether the log's errors only tell that another node's rank went away."""
-    return bool(_PEER_LOST.search(text))
+def problem(seen: Sequence[Iteration], last: int, interval: int, first: int = 0) -> Optional[Tuple[str, str]]:
+    """What speaks against a good end, as the key of a cause and words; None when nothing does.
+
+    Args:
+        seen: the iterations logged by this start of the training, in order.
+        last: the last iteration that is to be logged.
+        interval: iterations from one line to the next (``--log-interval``).
+        first: the iteration that was loaded, 0 for a training from its beginning; negative when not known.
+    """
+    if not seen or seen[-1].iteration != last:
+        return "exit_early", f"the last iteration logged is {seen[-1].iteration if seen else 'none'} of {last}"
+    end = seen[-1]
+    if end.skipped >= interval:
+        return "skipped_iterations", f"iterations were skipped to the end: {end.skipped} of the last {interval}, up to iteration {end.iteration}"
+    began = next((item.iteration for place, item in enumerate(seen) if all(map(_lost, seen[place:]))), end.iteration)
+    if end.lm_loss is None or not math.isfinite(end.lm_loss):
+        shown = "missing" if end.lm_loss is None else str(end.lm_loss)
+        return "nan_loss", f"the loss of the last iteration logged, {end.iteration}, is {shown} (bad since iteration {began})"
+    if end.grad_norm is None or not math.isfinite(end.grad_norm):
+        shown = "missing" if end.grad_norm is None else str(end.grad_norm)
+        return "nan_grad", f"the grad norm of the last iteration logged, {end.iteration}, is {shown} (bad since iteration {began})"
+    if end.nan >= interval:
+        return "nan_loss", f"the loss was nan in the last {end.nan} iterations, up to {end.iteration}"
+    start = first if first >= 0 else seen[0].iteration - interval
+    wanted = last // interval - start // interval
+    found = len({item.iteration for item in seen})
+    if found < wanted:
+        return "exit_early", f"only {found} of {wanted} iterations were logged between {start} and {last}"
+    return None
 
 
-def error_lines(text: str, most: int = 3) -> list[str]:
-    """The last `most` different lines that name an error, in order."""
-    found: list[str] = []
-    for line in text.splitlines():
-        line = line.strip()
-        if _ERROR.search(line) and line not in found:
-            found.append(line)
-    return found[-most:]
+def _lost(item: Iteration) -> bool:
+    return any(value is None or not math.isfinite(value) for value in (item.lm_loss, item.grad_norm))
+
+
+def main(words: Sequence[str]) -> int:
+    """Entry of the launch script."""
+    path, last, interval, first = words[0], int(words[1]), int(words[2]), int(words[3])
+    with open(path, encoding="utf-8", errors="replace") as file:
+        found = problem(list(iterations(file)), last, interval, first)
+    if found:
+        print(f"{found[0]}: {found[1]}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -44,6 +44,14 @@ options:
     description: How long a node may take to stop (seconds).
     type: int
     default: 120
+  node_rank:
+    description: Rank of this node, for the ranks that its logs tell of.
+    type: int
+    required: true
+  nproc_per_node:
+    description: Ranks on each node.
+    type: int
+    required: true
 attributes:
   check_mode:
     description: Reads only, unless another node failed.
@@ -58,6 +66,8 @@ EXAMPLES = r"""
     run_dir: /opt/ascend-cluster/runs
     run_id: 0123456789ab
     meeting: "{{ meeting.path }}"
+    node_rank: 0
+    nproc_per_node: 8
     show_progress: "{{ inventory_hostname == ansible_play_hosts[-1] }}"
   register: outcome
 """
@@ -72,7 +82,7 @@ reason:
   type: str
   returned: always
 iterations:
-  description: The iterations that this node logged, each with C(iteration), C(lm_loss), C(grad_norm) and C(elapsed_ms).
+  description: The iterations that this node logged, each as C(Iteration) in plugins/module_utils/_training_log.py.
   type: list
   elements: dict
   returned: always
@@ -80,9 +90,13 @@ log:
   description: Path of the log on the node.
   type: str
   returned: always
-log_tail:
-  description: The log's last lines, where it did not succeed.
-  type: str
+evidence:
+  description: What its logs tell of the end, as M(ascend.cluster.training_evidence) returns it; empty after a success, or where they cannot be had.
+  type: dict
+  returned: always
+clock:
+  description: Bounds C(low) and C(high) of the node's clock less the controller's, in seconds.
+  type: dict
   returned: always
 ended_at:
   description: When the training ended there, seconds since 1970 by the node's clock.

@@ -24,10 +24,6 @@ options:
     description: Return what the log holds from this byte on; nothing when negative.
     type: int
     default: -1
-  tail_lines:
-    description: Return so many last lines of the log.
-    type: int
-    default: 0
   wait_seconds:
     description: Wait at most this long for an active unit to end.
     type: float
@@ -80,13 +76,14 @@ log_offset:
   description: The byte to ask for next.
   type: int
   returned: always
-log_tail:
-  description: The last O(tail_lines) lines of the log.
-  type: str
-  returned: always
 ended_at:
   description: When the unit's main process ended, seconds since 1970 by the node's clock, 0 when unknown.
   type: float
+  returned: always
+clock:
+  description: The node's clock when the module began and when it was done, seconds since 1970; who asks can tell its offset by that.
+  type: list
+  elements: float
   returned: always
 """
 
@@ -151,26 +148,6 @@ def read_from(path: str, offset: int) -> tuple[str, int]:
     return data.decode("utf-8", "replace"), offset + len(data)
 
 
-def read_tail(path: str, lines: int) -> str:
-    """The last lines of a file, "" when there is none."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - CHUNK))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])
-
-
-def tail(module: AnsibleModule, unit: str, log: str, run: str, lines: int) -> str:
-    """The last lines of the log; those of the journal where the script ended without telling a result."""
-    if os.path.exists(os.path.join(run, "result")):
-        return read_tail(log, lines)
-    rc, out, _ = module.run_command(["journalctl", "--unit", unit, "--lines", str(lines), "--output", "cat", "--no-pager"])
-    return out.rstrip("\n") if rc == 0 else read_tail(log, lines)
-
-
 def main() -> None:
     """Entry."""
     module = AnsibleModule(
@@ -179,12 +156,12 @@ def main() -> None:
             "run_dir": {"type": "path", "required": True},
             "run_id": {"type": "str"},
             "log_offset": {"type": "int", "default": -1},
-            "tail_lines": {"type": "int", "default": 0},
             "wait_seconds": {"type": "float", "default": 0},
         },
         supports_check_mode=True,
     )
     wanted: dict[str, Any] = module.params
+    began = time.time()
     deadline = time.monotonic() + wanted["wait_seconds"]
     while True:
         state = unit_state(module, wanted["unit"])
@@ -209,8 +186,8 @@ def main() -> None:
         log=log,
         log_text=text,
         log_offset=offset,
-        log_tail=tail(module, wanted["unit"], log, path, wanted["tail_lines"]) if wanted["tail_lines"] > 0 else "",
         ended_at=exit_time(state.get("ExecMainExitTimestamp", "")),
+        clock=[began, time.time()],
     )
 
 

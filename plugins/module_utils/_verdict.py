@@ -1,0 +1,202 @@
+"""Why a training failed: the evidence of all nodes weighed against each other. Runs on the controller.
+
+Who began it is told by two things: what its words are (a rank with a cause of its own began it; one that lost a peer did not), and when
+(by each node's clock, less its offset). Where neither tells, that is said: nobody is named on a guess.
+"""
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional, Sequence
+
+from . import _evidence
+from ._fault_patterns import CAUSES
+
+_ANY_TIME = (float("-inf"), float("inf"))
+
+
+@dataclass
+class Suspect:
+    """A rank or a node that may have begun it."""
+
+    node: str
+    node_rank: int
+    #: global rank; None where the node is all that is known
+    rank: Optional[int]
+    cause: str
+    #: 3 clear words of its own, 2 an exception or a signal, 1 it failed and nothing else is known
+    strength: float
+    #: earliest and latest moment by the controller's clock
+    at: tuple[float, float] = _ANY_TIME
+    #: the line that says it, or what is known in its place
+    line: str = ""
+    context: Sequence[str] = field(default_factory=tuple)
+    file: str = ""
+    code: str = ""
+
+    def after(self, other: "Suspect") -> bool:
+        """Whether it was certainly later."""
+        return self.at[0] > other.at[1]
+
+
+def clear_strength(cause: str) -> float:
+    """Strength of words that name a cause; a vendor's code may lay the fault on its rank without naming one."""
+    return float(CAUSES[cause].strength) if cause != "unknown" else 2.0
+
+
+def _moment(at: Any, outcome: Mapping[str, Any]) -> tuple[float, float]:
+    """A moment of a node's clock by the controller's; unknown ones lie before the node's end."""
+    clock = outcome.get("clock") or {}
+    low, high = float(clock.get("low", 0.0)), float(clock.get("high", 0.0))
+    if at:
+        return float(at[0]) - high, float(at[1]) - low
+    ended = float(outcome.get("ended_at") or 0)
+    # systemd tells whole seconds.
+    return (float("-inf"), ended + 1.0 - low) if ended else _ANY_TIME
+
+
+def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], outcome: Mapping[str, Any], listed: bool) -> Optional[Suspect]:
+    """The suspect that one rank is by its log, its record and its exit code; None when it only suffered.
+
+    listed: whether torchrun's summary of this node tells which ranks failed.
+    """
+    record, ended, findings = known.get("record"), known.get("exit"), known.get("findings") or []
+    suffered = False
+    own: Optional[Suspect] = None
+
+    def suspect(cause: str, strength: float, at: Any, item: Mapping[str, Any]) -> Suspect:
+        when = at or (record or {}).get("at") or (ended or {}).get("at")
+        return Suspect(node, node_rank, rank, cause, strength, _moment(when, outcome), str(item.get("line", "")), item.get("context") or (),
+                       str(item.get("file", "")), str(item.get("code", "")))
+
+    for item in findings:
+        if item["role"] in ("cascade", "pointer"):
+            suffered = True
+        elif item["role"] == "cause" and not item["generic"]:
+            # What comes after the loss of a peer may be its consequence.
+            strength = clear_strength(item["cause"]) - (0.5 if suffered else 0.0)
+            if own is None or strength > own.strength:
+                own = suspect(item["cause"], strength, item["at"], item)
+    if own is not None and own.strength >= 2:
+        return own
+    if record and record["kind"] == "exception":
+        text = f"{record['type']}: {record['message']}"
+        meanings = [found for found in map(_evidence.meaning, text.splitlines()) if found is not None]
+        if any(found.role in ("cascade", "pointer") for found in meanings):
+            return own
+        if record["type"] in ("KeyboardInterrupt", "SignalException") or any(found.role == "noise" for found in meanings[:1]):
+            return own
+        clear = next((found.cause for found in meanings if found.role == "cause" and not found.generic), "python_exception")
+        shown = {"line": text.splitlines()[0], "file": record["file"], "context": [record["where"]] if record["where"] else []}
+        return suspect(clear, clear_strength(clear), record["at"], shown)
+    if ended and ended["code"] < 0 and ended["code"] != -signal.SIGTERM and not suffered:
+        name = _signal_name(-ended["code"])
+        return suspect("killed", 2.0, ended["at"], {"line": f"ended by signal {-ended['code']} ({name}), pid {ended['pid']}"})
+    generic = [item for item in findings if item["role"] == "cause" and item["generic"]]
+    if generic and not suffered:
+        strength = 2.0 if ended else 0.5 if listed or outcome.get("outcome") == "stopped" else 1.5
+        return suspect("python_exception", strength, generic[-1]["at"], generic[-1])
+    if record and record["kind"] == "exit" and not suffered:
+        early = record["status"] in (0, None)
+        return suspect("exit_early" if early else "python_exception", 1.5, record["at"],
+                       {"line": f"left by sys.exit({record['status']}) in {record['where'] or 'an unknown place'}", "file": record["file"]})
+    if ended and ended["code"] > 0 and not suffered and not findings:
+        return suspect("unknown", 1.0, ended["at"], {"line": f"ended with status {ended['code']}, without a word"})
+    return own
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspect]:
+    """All suspects on a node."""
+    evidence = outcome.get("evidence") or {}
+    known = evidence.get("ranks") or {}
+    listed = any(item.get("exit") for item in known.values())
+    found = [one for rank, item in known.items() if (one := _of_rank(node, node_rank, int(rank), item, outcome, listed)) is not None]
+    failed = [int(rank) for rank, item in known.items() if item.get("exit") and item["exit"]["code"] != -signal.SIGTERM]
+    suffered = any(item["role"] in ("cascade", "pointer") for one in [*known.values(), {"findings": evidence.get("node") or []}] for item in one["findings"])
+    # Words whose rank is not told: of the only rank that failed, else of the node.
+    for item in evidence.get("node") or []:
+        if item["role"] == "cause":
+            rank = failed[0] if len(failed) == 1 else None
+            strength = clear_strength(item["cause"]) - (0.5 if item["generic"] and suffered else 0.0)
+            at = item["at"] or next((known[str(one)]["exit"]["at"] for one in failed[:1]), None)
+            found.append(Suspect(node, node_rank, rank, item["cause"], strength, _moment(at, outcome), item["line"], item["context"],
+                                 item["file"], item["code"]))
+    strong = [one for one in found if one.strength >= 1.5]
+    journal = evidence.get("journal") or []
+    killed = [one for one in found if one.cause == "killed"]
+    reason, kind = str(outcome.get("reason") or ""), str(outcome.get("outcome"))
+    ended = float(outcome.get("ended_at") or 0)
+    around = [ended - 1.0, ended + 1.0] if ended else None
+
+    def whole(cause: str, strength: float, line: str) -> Suspect:
+        return Suspect(node, node_rank, None, cause, strength, _moment(around, outcome), line, (), str(outcome.get("log") or ""))
+
+    if kind == "unreachable":
+        return [*found, whole("machine_lost", 2.0, reason)]
+    launcher = re.search(r"torchrun exited (1(?:37|34|39|35))\b", reason)
+    if kind == "failed" and not [one for one in strong if one.cause != "killed"]:
+        if launcher and not killed:
+            number = int(launcher.group(1)) - 128
+            found.append(whole("launcher_killed", 2.0, f"torchrun was ended by signal {number} ({_signal_name(number)})"))
+        elif "without telling a result" in reason:
+            found.append(whole("unit_killed", 1.5 if suffered else 2.0, reason))
+        elif "torchrun exited 0, but" in reason and not suffered:
+            found.append(whole("exit_early", 1.0, reason))
+        elif "from outside" in reason:
+            found.append(whole("stopped", 1.0, reason))
+        elif not found and not suffered:
+            found.append(whole("unknown", 1.0, reason))
+    # The kernel says why a process was killed that could not say it itself.
+    for one in found:
+        if one.cause in ("killed", "launcher_killed", "unit_killed") and any(item["cause"] == "host_out_of_memory" for item in journal):
+            item = next(item for item in journal if item["cause"] == "host_out_of_memory")
+            one.cause, one.strength, one.line = "host_out_of_memory", 3.0, item["line"]
+    return found
+
+
+def first_ones(suspects: Sequence[Suspect]) -> list[Suspect]:
+    """Those who may have begun it: the others are weaker or certainly came later. The likeliest is the first of them."""
+    if not suspects:
+        return []
+    # The same unexplained exception on every node alike is hardly what distinguishes one of them.
+    nodes = {one.node for one in suspects}
+    clear = [one for one in suspects if one.strength >= 2] or [one for one in suspects if one.strength >= 1] or list(suspects)
+    if len({_plain(one) for one in clear}) > 1 and len(nodes) > 1:
+        alike = {text for text in map(_plain, clear) if {one.node for one in clear if _plain(one) == text} == nodes}
+        odd = [one for one in clear if _plain(one) not in alike or one.cause != "python_exception"]
+        clear = odd or clear
+    first = [one for one in clear if not any(one.after(other) for other in clear)]
+    best = max(one.strength for one in first)
+    return sorted((one for one in first if one.strength == best),
+                  key=lambda one: (one.at[0] if one.at[0] > float("-inf") else one.at[1], one.node_rank, one.rank if one.rank is not None else -1))
+
+
+def _plain(one: Suspect) -> str:
+    return f"{one.cause} {re.sub(r'[0-9]+', '0', one.line)}"
+
+
+def pointed_at(outcomes: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, str], nproc_per_node: int) -> list[tuple[str, Optional[int]]]:
+    """(node, global rank) that those who lost a peer name by address and device, the most named first.
+
+    A node that names others and is itself named by none is no candidate; addresses that belong to no node are passed over.
+    """
+    nodes = {address: name for name, address in addresses.items()}
+    order = list(outcomes)
+    votes: dict[tuple[str, Optional[int]], int] = {}
+    for name, outcome in outcomes.items():
+        evidence = outcome.get("evidence") or {}
+        for item in [*(evidence.get("node") or []), *[one for known in (evidence.get("ranks") or {}).values() for one in known["findings"]]]:
+            if item["role"] == "pointer" and item["points"] and item["points"][0] in nodes:
+                node, device = nodes[item["points"][0]], int(item["points"][1])
+                rank = order.index(node) * nproc_per_node + device if "xception" in item["line"] and device < nproc_per_node else None
+                if node != name:
+                    votes[(node, rank)] = votes.get((node, rank), 0) + 1
+    return sorted(votes, key=lambda one: -votes[one])

@@ -1,0 +1,154 @@
+"""The verdict on a failed training in words for a person. Runs on the controller."""
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, Sequence
+
+from . import _fault_codes, _verdict
+from ._fault_patterns import CAUSES
+from ._verdict import Suspect
+
+#: as many names as a message lists before it only counts
+_LISTED = 8
+_MIB = 1024 * 1024
+
+
+def names(listed: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return ", ".join(listed[:_LISTED]) + more
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Numbers with neighbours folded: ``0-7, 9``."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
+
+
+def _where(one: Suspect, nproc: int) -> str:
+    place = f"{one.node} (node rank {one.node_rank})"
+    return place if one.rank is None else f"{place}, global rank {one.rank} (local rank {one.rank - one.node_rank * nproc})"
+
+
+def code_words(code: str) -> list[str]:
+    """What the vendor's code means, in English and Chinese; a code that is not in the table is named as unknown."""
+    known = _fault_codes.find(code)
+    if known is None:
+        component = _fault_codes.family(code)
+        return [f"{code}: not in this project's table{' (' + component + ')' if component else ''}; see the vendor's error code reference."]
+    return [f"{code}: {known.en} {known.remedy_en}", f"{code}: {known.zh} {known.remedy_zh}"]
+
+
+def _symptoms(outcome: Mapping[str, Any]) -> tuple[list[int], str, str]:
+    """Ranks of a node that only suffered, the first line that says so, and its code."""
+    evidence = outcome.get("evidence") or {}
+    ranks, line, code = [], "", ""
+    for rank, known in [*(evidence.get("ranks") or {}).items(), (None, {"findings": evidence.get("node") or []})]:
+        found = [item for item in known["findings"] if item["role"] in ("cascade", "pointer")]
+        if found:
+            if rank is not None:
+                ranks.append(int(rank))
+            shown = next((item for item in found if item["code"]), found[0])
+            if not line or (shown["code"] and not code):
+                line, code = shown["line"], shown["code"]
+    return ranks, line, code
+
+
+def of_the_others(outcomes: Mapping[str, Mapping[str, Any]], blamed: Sequence[str]) -> list[str]:
+    """Lines about the nodes that nobody blames."""
+    lines, codes = [], []
+    for name, outcome in outcomes.items():
+        ranks, line, code = _symptoms(outcome)
+        if name in blamed or not line:
+            continue
+        lines.append(f"  {name}{f', ranks {ranges(ranks)}' if ranks else ''}: {line[:200]}")
+        if code and code not in codes:
+            codes.append(code)
+    if not lines:
+        return []
+    shown = lines[:4] + ([f"  and {len(lines) - 4} nodes more"] if len(lines) > 4 else [])
+    return ["Lost their peers, which is a consequence:", *shown, *[f"  {text}" for code in codes[:2] for text in code_words(code)]]
+
+
+def _left_out(outcomes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = {name: (outcome.get("evidence") or {}).get("left_out") or 0 for name, outcome in outcomes.items()}
+    return [f"Of the logs of {name} {size // _MIB} MiB were not searched: they are too large for the time that is allowed." for name, size in found.items() if size]
+
+
+def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addresses: Mapping[str, str]) -> dict[str, Any]:
+    """Judge a failed training.
+
+    Args:
+        outcomes: of every node in the order of ranks, as action follow_training returns them.
+        nproc_per_node: ranks on each node.
+        addresses: name of each node to its address, to read whom others name as lost.
+
+    Returns:
+        ``culprit`` (node or ""), ``ranks`` (global ranks that began it, [] when not known), ``cause`` (a key of CAUSES) and ``message``.
+    """
+    suspects = [one for rank, (name, outcome) in enumerate(outcomes.items()) for one in _verdict.of_node(name, rank, outcome)]
+    first = _verdict.first_ones(suspects)
+    if first and first[0].strength >= 1:
+        return _blamed(first, suspects, outcomes, nproc_per_node)
+    return _nobody(outcomes, nproc_per_node, addresses)
+
+
+def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Mapping[str, Mapping[str, Any]], nproc: int) -> dict[str, Any]:
+    head = first[0]
+    nodes = list(dict.fromkeys(one.node for one in first))
+    same = [one for one in first if one.cause == head.cause]
+    everywhere = len(nodes) > 1 and len(same) == len(first)
+    ranks = [one.rank for one in (first if len(nodes) > 1 else same) if one.rank is not None]
+    cause = CAUSES[head.cause]
+    words = cause.words if head.cause != "unknown" else head.line
+    if len(nodes) == 1:
+        lines = [f"The training failed on {_where(head, nproc)}: {words}."]
+        if len(set(ranks)) > 1:
+            lines[0] = (f"The training failed on {head.node} (node rank {head.node_rank}), global ranks {ranges(ranks)} "
+                        f"(local ranks {ranges([rank - head.node_rank * nproc for rank in ranks])}): {words}.")
+    elif everywhere and len(nodes) == len(outcomes) and head.cause != "unknown":
+        lines = [f"The training failed on all {len(nodes)} nodes alike, global ranks {ranges(ranks) or 'unknown'}: {words}."]
+    else:
+        lines = [f"The training failed on {names(nodes)}; which of them was the first cannot be told from their clocks and logs.", f"{_where(head, nproc)}: {words}."]
+    lines += _quoted(head)
+    if len(nodes) > 1 and not (everywhere and len(nodes) == len(outcomes)):
+        for one in [next(one for one in first if one.node == node) for node in nodes[1:4]]:
+            lines += [f"{_where(one, nproc)}: {CAUSES[one.cause].words if one.cause != 'unknown' else one.line}.", *_quoted(one)]
+    if head.code:
+        lines += code_words(head.code)
+    if cause.remedy and head.cause != "unknown":
+        lines.append(f"What to do: {cause.remedy}")
+    later = [one for one in suspects if one not in first and one.strength >= 2 and one.node not in nodes]
+    if later:
+        lines.append("Failed later, or with less to show: " + "; ".join(f"{_where(one, nproc)}: {CAUSES[one.cause].words}" for one in later[:3]) + ".")
+    lines += of_the_others(outcomes, nodes)
+    if head.file:
+        lines.append(f"The log: {head.file} on {head.node}.")
+    return {"culprit": head.node if len(nodes) == 1 or not everywhere else "", "ranks": sorted(set(ranks)), "cause": head.cause, "message": "\n".join(lines + _left_out(outcomes))}
+
+
+def _quoted(one: Suspect) -> list[str]:
+    return [f"  {line}" for line in [*list(one.context)[-10:], one.line] if line]
+
+
+def _nobody(outcomes: Mapping[str, Mapping[str, Any]], nproc: int, addresses: Mapping[str, str]) -> dict[str, Any]:
+    """Every node shows symptoms alone, or nothing."""
+    found = [item for outcome in outcomes.values() for known in [*((outcome.get("evidence") or {}).get("ranks") or {}).values(),
+             {"findings": (outcome.get("evidence") or {}).get("node") or []}] for item in known["findings"]]
+    named = [item["cause"] for item in found if item["role"] == "cascade" and item["cause"]]
+    key = max(set(named), key=named.count) if named else "collective_timeout" if found else "unknown"
+    pointed = _verdict.pointed_at(outcomes, addresses, nproc)
+    lines = ["The training failed, and no log tells on which node it began."]
+    culprit, ranks = "", []
+    if pointed and not named:
+        culprit, rank = pointed[0]
+        ranks = [rank] if rank is not None else []
+        lines = [f"The training failed: the others lost {culprit} (node rank {list(outcomes).index(culprit)}){f', global rank {rank}' if rank is not None else ''}, "
+                 "whose own log says nothing of it."]
+    lines += [f"  {CAUSES[key].words}.", f"What to do: {CAUSES[key].remedy}", *of_the_others(outcomes, [])]
+    lines += [f"  {name}: {outcome.get('reason') or outcome.get('outcome')}" for name, outcome in list(outcomes.items())[:_LISTED]]
+    return {"culprit": culprit, "ranks": ranks, "cause": key, "message": "\n".join(lines + _left_out(outcomes))}

@@ -1,0 +1,108 @@
+#!/usr/bin/python
+"""What the logs of a training on this node tell of its end."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: training_evidence
+short_description: What the logs of a training on this node tell of its end
+description:
+  - Searches the whole logs of all ranks on this node, in bounded time and memory, and returns what they show, by rank and with its role;
+    see plugins/module_utils/_evidence.py. Changes nothing.
+  - Reads the journal of the kernel and of the unit for processes that were killed.
+options:
+  unit:
+    description: The systemd unit of the training.
+    type: str
+    required: true
+  run_dir:
+    description: The folder of all runs.
+    type: path
+    required: true
+  run_id:
+    description: The run to tell of.
+    type: str
+    required: true
+  node_rank:
+    description: Rank of this node.
+    type: int
+    required: true
+  nproc_per_node:
+    description: Ranks on each node.
+    type: int
+    required: true
+  seconds:
+    description: After so long only the ends of what is left to read are searched.
+    type: float
+    default: 60
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+author: Ascend cluster maintainers
+"""
+
+EXAMPLES = r"""
+- name: Read why it failed
+  ascend.cluster.training_evidence:
+    unit: ascend-pretrain.service
+    run_dir: /opt/ascend-cluster/runs
+    run_id: 0123456789ab
+    node_rank: 0
+    nproc_per_node: 8
+  register: evidence
+"""
+
+RETURN = r"""
+evidence:
+  description: >-
+    C(ranks), C(node), C(journal), C(first_observed), C(searched) and C(left_out), as C(Collector.collect) in
+    plugins/module_utils/_evidence.py describes them.
+  type: dict
+  returned: always
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.cluster.plugins.module_utils import _evidence
+
+JOURNAL_LINES = 400
+
+
+def journal(module: AnsibleModule, unit: str, since: float) -> str:
+    """Lines of the kernel and of systemd about the unit since a moment; "" where there is no journal."""
+    found = []
+    for words in (["--dmesg"], ["--unit", unit]):
+        _, out, _ = module.run_command(["journalctl", *words, f"--since=@{int(since)}", f"--lines={JOURNAL_LINES}", "--output=cat", "--no-pager", "--quiet"],
+                                       handle_exceptions=False, environ_update={"LC_ALL": "C"})
+        found.append(out)
+    return "".join(found)
+
+
+def main() -> None:
+    """Entry."""
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "required": True},
+            "run_dir": {"type": "path", "required": True},
+            "run_id": {"type": "str", "required": True},
+            "node_rank": {"type": "int", "required": True},
+            "nproc_per_node": {"type": "int", "required": True},
+            "seconds": {"type": "float", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    folder = os.path.join(wanted["run_dir"], wanted["run_id"])
+    try:
+        # Made by the launch script, and changed once, when torchrun begins.
+        since = os.stat(os.path.join(folder, "ranks")).st_mtime - 60
+        said = journal(module, wanted["unit"], since)
+    except OSError:
+        said = ""
+    collector = _evidence.Collector(folder, wanted["node_rank"], wanted["nproc_per_node"], wanted["seconds"])
+    module.exit_json(changed=False, evidence=collector.collect(said))
+
+
+if __name__ == "__main__":
+    main()
