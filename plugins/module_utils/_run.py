@@ -30,9 +30,11 @@ def launch_decision(states: Mapping[str, Mapping[str, Any]], run_id: str, new_ru
             return {"action": "refuse", "message":
                     f"Another run is in progress: {', '.join(other)} on {_names(active)}; this one would be {run_id}. "
                     "Wait for its end, or stop it with `ansible-playbook playbooks/stop.yml`, then run this again."}
-        if idle:
+        # A node may have succeeded while another still saves its last shard.
+        dead = [name for name in idle if not (states[name]["current_run"] == run_id and states[name]["result"].get("status") == "succeeded")]
+        if dead:
             return {"action": "refuse", "message":
-                    f"Run {run_id} is half dead: it runs on {_names(active)} but not on {_names(idle)}. "
+                    f"Run {run_id} is half dead: it runs on {_names(active)} but not on {_names(dead)}. "
                     "Stop it everywhere with `ansible-playbook playbooks/stop.yml`, then run this again."}
         if new_run:
             return {"action": "refuse", "message":
