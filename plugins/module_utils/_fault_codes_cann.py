@@ -88,6 +88,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "NPU 上的程序文件损坏，可能是 NPU 内存 ECC 错误。", *_DEVICE, *_V85),
     ("E30005", _CAUSE, "device_error", "The NPU cannot be reached: its heartbeat is lost or the channel to it is broken.",
      "无法连接该 NPU：心跳丢失或底层通道断开。", *_DEVICE, *_V85),
+    ("E30006", _CAUSE, "version_mismatch", "The NPU refuses the operator package of this node: it is not the right one, or the NPU's memory has an ECC error.",
+     "NPU 校验该节点的算子包失败：算子包不正确，或 NPU 内存存在 ECC 错误。", *_INSTALL, *_V85),
     ("E30008", _CAUSE, "operator_failed", "An operator on the AI CPU ran into its time-out.", "AI CPU 算子执行超时。", *_OPERATOR, *_V85),
     ("E39002", _CAUSE, "device_error", "The driver tells no number and list of devices.", "无法从驱动获取设备数量与列表。", *_DEVICE, *_V85),
     ("E39006", _CAUSE, "device_error", "The operator package could not be sent to the NPU: channel or NPU are abnormal.",

@@ -1,7 +1,9 @@
 """The vendor's error codes: complete, in both languages, with a role that blames nobody who only waited."""
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.ascend.cluster.plugins.module_utils import _fault_codes_cann, _fault_codes_comm
 from ansible_collections.ascend.cluster.plugins.module_utils._fault_codes import CODE, CODES, RETURN_CODE, family, find
 
@@ -40,6 +42,18 @@ def test_row(row):
     assert re.search(r"^(CANN|torch_npu) (\d|master)", row.version)
     assert CODE.fullmatch(row.code) or re.fullmatch(r"\d{6}", row.code)
     assert family(row.code)
+
+
+def test_remedies_name_variables_tags_and_playbooks_that_exist():
+    root = Path(__file__).parents[2]
+    known = {name for role in ("plan", "pretrain") for name in yaml.safe_load((root / f"roles/{role}/defaults/main.yml").read_text())}
+    for row in CODES.values():
+        for text in (row.remedy_en, row.remedy_zh):
+            assert set(re.findall(r"(?:plan|pretrain)_\w+", text)) <= known, row.code
+            for playbook in re.findall(r"[\w/]+\.yml", text):
+                assert (root / playbook).is_file(), row.code
+            for tags in re.findall(r"--tags ([\w,]+)", text):
+                assert all((root / f"playbooks/{tag}.yml").is_file() for tag in tags.split(",")), row.code
 
 
 @pytest.mark.parametrize("code", [
