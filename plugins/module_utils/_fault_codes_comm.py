@@ -56,7 +56,7 @@ _CANN_85, _CANN_90 = "CANN 8.5.0", "CANN 9.0.0"
 _PTA, _PTA_VERSION = "https://gitcode.com/Ascend/pytorch/blob/v2.7.1-26.0.0/docs/en/troubleshooting/", "torch_npu 2.7.1 (26.0.0)"
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("EI0001", _CAUSE, "unknown", "HCCL refuses an environment variable of this node (often HCCL_SOCKET_IFNAME or HCCL_IF_IP).",
+    ("EI0001", _CAUSE, "wrong_setting", "HCCL refuses an environment variable of this node (often HCCL_SOCKET_IFNAME or HCCL_IF_IP).",
      "HCCL 不接受该节点的某个环境变量（常见为 HCCL_SOCKET_IFNAME 或 HCCL_IF_IP）。", *_SETTING, _HCCL, _CANN_85),
     ("EI0002", _CASCADE, "", "This rank waited for another rank in a collective until the time-out (HCCL_EXEC_TIMEOUT): the other one failed, was "
      "too slow, or the link between them lost packets.",
@@ -64,7 +64,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
      _DOC + "zh/canncommercial/81RC1/developmentguide/maintenref/troubleshooting/atlaserrorcode_15_0242.html", "CANN 8.1.RC1"),
     ("EI0003", _CAUSE, "operator_failed", "This rank called a collective with an argument that HCCL does not accept.",
      "该 rank 调用集合通信算子时传入了 HCCL 不接受的参数。", *_TRACEBACK, _HCCL, _CANN_85),
-    ("EI0004", _CAUSE, "unknown", "The rank table that this rank was given is invalid or cannot be read.", "该 rank 使用的 rank table 无效或无法读取。",
+    ("EI0004", _CAUSE, "wrong_setting", "The rank table that this rank was given is invalid or cannot be read.", "该 rank 使用的 rank table 无效或无法读取。",
      *_RANKTABLE, _DOC + "zh/CANNCommunityEdition/850/maintenref/troubleshooting/atlaserrorcode_15_0244.html", _CANN_85),
     ("EI0005", _CASCADE, "", "Two ranks called a collective with different arguments (parameter, local and remote value are in the line): which of "
      "them is wrong is not said.", "两个 rank 调用同一集合通信算子时参数不一致（报错行给出参数名及本端、对端的值），无法据此判断哪一方有误。",
@@ -93,7 +93,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("EI0013", _CASCADE, "", "RoCE gave up sending to a peer (error CQE; both addresses are in the line): the network between them broke or the peer ended.",
      "RoCE 多次重传后放弃（error CQE，报错行给出双方地址）：两端之间网络异常，或对端进程已退出。", *_OTHERS,
      _DOC + "zh/canncommercial/900/maintenref/troubleshooting/atlaserrorcode_15_0349.html", _CANN_90),
-    ("EI0014", _CAUSE, "unknown", "The rank table does not agree with the devices of this node.", "rank table 与该节点的实际设备不一致。", *_RANKTABLE,
+    ("EI0014", _CAUSE, "wrong_setting", "The rank table does not agree with the devices of this node.", "rank table 与该节点的实际设备不一致。", *_RANKTABLE,
      _DOC + "zh/CANNCommunityEdition/850/maintenref/troubleshooting/atlaserrorcode_15_0350.html", _CANN_85),
     ("EI0015", _CASCADE, "address_unreachable", "Not all ranks reached the root rank while the communicator was made; the line may list who is missing.",
      "创建通信域时并非所有 rank 都连上了 root rank；报错行可能列出缺失的 rank。",
@@ -101,8 +101,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "pretrain_socket_ifname (HCCL_SOCKET_IFNAME)?",
      "找出缺失的 rank：它们是否更早失败？能否通过 pretrain_socket_ifname（HCCL_SOCKET_IFNAME）指定的网卡访问主节点的 cluster_address？",
      _DOC + "en/CANNCommunityEdition/900/API/hcclug/hcclug_000038.html", _CANN_90),
-    ("EI0016", _CAUSE, "unknown", "A value in HCCL's configuration of this node is invalid.", "该节点的 HCCL 配置项取值无效。", *_SETTING, _HCCL, _CANN_85),
-    ("EI0017", _CAUSE, "unknown", "An entry is missing in the rank table.", "rank table 中缺少配置项。", *_RANKTABLE, _HCCL, _CANN_85),
+    ("EI0016", _CAUSE, "wrong_setting", "A value in HCCL's configuration of this node is invalid.", "该节点的 HCCL 配置项取值无效。", *_SETTING, _HCCL, _CANN_85),
+    ("EI0017", _CAUSE, "wrong_setting", "An entry is missing in the rank table.", "rank table 中缺少配置项。", *_RANKTABLE, _HCCL, _CANN_85),
     ("EI0019", _CAUSE, "port_in_use", "HCCL cannot listen on its port on this node: another process has it.",
      "HCCL 无法在该节点监听端口：端口已被其他进程占用。", *_PORT, _DOC + "en/CANNCommunityEdition/900/API/hcclug/hcclug_000049.html", _CANN_90),
     ("EI0020", _CAUSE, "port_in_use", "HCCL cannot listen on its port on this node: another process has it, or two processes use one NPU.",
@@ -117,7 +117,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("EJ0002", _CAUSE, "device_error", "The network port of this NPU is down.", "该 NPU 的网口处于 down 状态。", *_LINK, _HCCL, _CANN_85),
     ("EJ0003", _CAUSE, "port_in_use", "A port that HCCL needs on this node is taken.", "HCCL 在该节点需要的端口已被占用。", *_PORT,
      _DOC + "en/canncommercial/850/commlib/hcclug/hcclug_000035.html", _CANN_85),
-    ("EJ0004", _CAUSE, "unknown", "The address of this NPU in the rank table is not the one that the NPU has.",
+    ("EJ0004", _CAUSE, "wrong_setting", "The address of this NPU in the rank table is not the one that the NPU has.",
      "rank table 中该 NPU 的 IP 与其实际 IP 不一致。", *_RANKTABLE, _DOC + "zh/CANNCommunityEdition/850/commlib/hcclug/hcclug_000043.html", _CANN_85),
 
     ("ERR00001", _CAUSE, "python_exception", "torch_npu was called with an invalid argument.", "调用 torch_npu 时参数无效。", *_TRACEBACK,

@@ -10,7 +10,7 @@ from ansible_collections.ascend.cluster.plugins.module_utils._fault_codes import
 ROWS = _fault_codes_comm.ROWS + _fault_codes_cann.ROWS
 ROLES = {"cause", "cascade", "confirmation"}
 # The verdict's keys that a code can give, and "" where it gives none.
-CAUSES = {"", "unknown", "npu_out_of_memory", "host_out_of_memory", "python_exception", "import_error", "disk_full", "port_in_use",
+CAUSES = {"", "unknown", "wrong_setting", "npu_out_of_memory", "host_out_of_memory", "python_exception", "import_error", "disk_full", "port_in_use",
           "address_unreachable", "last_process_running", "device_error", "operator_failed", "version_mismatch", "permission_denied"}
 CHINESE = re.compile(r"[一-鿿]")
 
@@ -73,7 +73,7 @@ def test_what_follows_any_error_is_no_cause(code):
     ("E30003", "last_process_running", ("playbooks/stop.yml", "10 s")),
     ("EJ0002", "device_error", ("hccn_tool -i N -link -g",)),
     ("EJ0003", "port_in_use", ("HCCL_IF_BASE_PORT",)),
-    ("EI0001", "unknown", ("pretrain_environment_extra", "pretrain_socket_ifname")),
+    ("EI0001", "wrong_setting", ("pretrain_environment_extra", "pretrain_socket_ifname")),
     ("EI0011", "npu_out_of_memory", ("npu-smi info", "plan_micro_batch_size")),
     ("EL0004", "npu_out_of_memory", ("npu-smi info",)),
     ("ERR00006", "npu_out_of_memory", ("npu-smi info",)),
