@@ -70,7 +70,10 @@ class Row:
 
 @dataclass(frozen=True)
 class NodeRun:
-    """What one node has, and what its follower saw; ``clock`` bounds the node's clock minus the controller's, in s."""
+    """What one node has, and what its follower saw; ``clock`` bounds the node's clock minus the controller's, in s.
+
+    The folder of an unreachable node is empty: nothing of it can be read.
+    """
 
     name: str
     node_rank: int
@@ -154,7 +157,8 @@ class _Node:
             self._event(event)
         last = max([block.at for block in self.blocks] + [at for at, _ in self.exits.values()] + [0.0])
         self.ended = float(self.spec.get("ended", last + (3 if self.outcome == "failed" else 8)))
-        self.silent = self.outcome == "unreachable" or self.spec.get("launcher") == "silent"
+        self.silent = self.spec.get("launcher") == "silent"
+        self.death = self.outcome == "stopped" or self.spec.get("launcher") == "death"
         default = {"failed": "torchrun exited 1", "stopped": f"stopped after the failure of {self.spec.get('after', 'another node')}: torchrun exited 1",
                    "succeeded": f"{TRAIN_ITERS} iterations, 4 checkpoint shards of this node in /opt/ascend-cluster/ckpt",
                    "unreachable": "no answer for 300 s (pretrain_unreachable_timeout): ssh: connect to host port 22: Connection timed out"}
@@ -170,9 +174,14 @@ class _Node:
     def fill(self, text: str, rank: int | None, at: float) -> list[str]:
         now = self.when(at)
         place = self.first if rank is None else rank
+        # Whom a rank complains of: the culprit's node, or for want of one the next.
+        lost = self.row.expect.node or self.name
+        peer = (self.rank + 1) % self.row.nodes if lost == self.name else int(lost[4:]) - 1
         words = {"RANK": place, "LOCAL": place - self.first, "PID": self.pid(rank), "NODE": self.name, "WORLD": self.row.nodes * self.row.ranks_per_node,
                  "STAMPMS": now.strftime("%Y-%m-%d-%H:%M:%S.") + "167.645", "STAMP": now.strftime("%Y-%m-%d-%H:%M:%S"),
-                 "WHEN": now.strftime("%Y-%m-%d %H:%M:%S"), "TIME": now.strftime("%H:%M:%S"), "GLOG": now.strftime("%m%d %H:%M:%S.") + "283465709", "CR": "\r"}
+                 "WHEN": now.strftime("%Y-%m-%d %H:%M:%S"), "TIME": now.strftime("%H:%M:%S"), "GLOG": now.strftime("%m%d %H:%M:%S.") + "283465709", "CR": "\r",
+                 "OWNIP": f"10.0.0.{11 + self.rank}", "PEERIP": f"10.0.0.{11 + peer}",
+                 "LOST": (list(self.row.expect.ranks) or [peer * self.row.ranks_per_node])[0]}
         return re.sub("@([A-Z]+)@", lambda match: str(words[match[1]]), text).rstrip("\n").split("\n")
 
     def _event(self, event: dict[str, Any]) -> None:
@@ -192,7 +201,7 @@ class _Node:
             status = event.get("exit")
             if name:
                 lines = self.fill(piece(name), rank, moment)
-                if status and self.row.torch != "2.1" and not event.get("bare"):
+                if (status or event.get("hangs")) and self.row.torch != "2.1" and not event.get("bare"):
                     begin = next((i for i, line in enumerate(lines) if line.startswith("Traceback")), len(lines))
                     text = lines[:begin] + [f"[rank{rank}]: {line}" for line in lines[begin:]]
                 else:
@@ -201,8 +210,8 @@ class _Node:
                                           text * event.get("times", 1), event.get("megabytes", 0)))
             if status is not None:
                 self.exits[rank] = (moment, status)
-                if self.row.content.get("hook") and status in (0, 1):
-                    self.records[rank] = self._record(rank, moment, status, lines if name else [])
+            if self.row.content.get("hook") and (status in (0, 1) or event.get("hangs")):
+                self.records[rank] = self._record(rank, moment, 0 if status == 0 else 1, lines if name else [])
 
     def _record(self, rank: int, at: float, status: int, lines: list[str]) -> dict[str, Any]:
         """What the hook in each rank writes."""
@@ -250,14 +259,14 @@ class _Node:
         sends = [self._log("W", end - 1, "elastic.multiprocessing.api", f"Sending process {self.pid(rank)} closing signal SIGTERM") for rank in alive]
         if self.silent:
             return [begin]
-        if self.outcome == "stopped" or self.spec.get("launcher") == "death":
+        if self.death:
             lines = [self._log("W", end - 1, "elastic.agent.server.api", "Received 15 death signal, shutting down workers"), *sends,
                      *self._trace("    raise SignalException(f\"Process {os.getpid()} got signal: {sigval}\", sigval=sigval)"),
                      f"torch.distributed.elastic.multiprocessing.api.SignalException: Process {self.pid(None)} got signal: 15"]
         elif bad and self.spec.get("launcher") != "no summary":
             lines = [*sends, *self._summary(bad, alive)]
-        state = {"succeeded": "succeeded", "stopped": "FAILED"}.get(self.outcome, "FAILED")
-        told = "stopped by SIGTERM" if self.outcome == "stopped" else self.reason
+        state = "succeeded" if self.outcome == "succeeded" else "FAILED"
+        told = "stopped by SIGTERM" if self.death else self.reason
         return [begin, _Block(end - 0.5, None, "stderr", [*lines, f"pretrain: node {self.rank}: {state}: {told}"])]
 
     def _summary(self, bad: dict[int, tuple[float, int]], alive: list[int]) -> list[str]:
@@ -364,16 +373,18 @@ def compose(row: Row, folder: Path, *, shuffle: int | None = None, times: bool =
         node = _Node(row, rank)
         place = Path(folder) / node.name
         place.mkdir(parents=True)
+        found.append(NodeRun(node.name, rank, place, node.outcome, node.reason, T0 + node.ended + node.offset if times else 0.0,
+                             {"low": node.offset - UNCERTAINTY, "high": node.offset + UNCERTAINTY}))
+        if node.outcome == "unreachable":
+            continue
         blocks = node.start() + node.blocks + node.launcher()
-        limit = float(node.spec.get("cut", node.ended if node.outcome != "failed" else 1e9))
-        blocks = [block for block in blocks if block.at <= limit]
         ranks = layout == "ranks"
         _write_train_log(node, place, blocks, shuffle, times, prefixed=ranks or bool(row.content.get("tee")))
         if ranks:
             _write_ranks(node, place, blocks, times)
-        if node.outcome != "unreachable" and not node.silent:
+        if not node.silent:
             last = max((int(match) for block in blocks for line in block.lines for match in re.findall(r"iteration +(\d+)/", line)), default="")
-            status = {"failed": "failed", "stopped": "stopped", "succeeded": "succeeded"}[node.outcome]
+            status = "stopped" if node.death else node.outcome
             reason = "stopped by SIGTERM" if status == "stopped" else node.reason
             finished = node.when(node.ended - node.zone).strftime("%Y-%m-%dT%H:%M:%SZ") if times else ""
             (place / "result").write_text(f"status={status}\nreason={reason}\nlast_iteration={last}\nfinished={finished}\n", encoding="utf-8")
@@ -383,8 +394,6 @@ def compose(row: Row, folder: Path, *, shuffle: int | None = None, times: bool =
         for path in place.rglob("*"):
             if not times or path.name in ("result", "journal.txt", "train.log"):
                 os.utime(path, (stamp, stamp))
-        found.append(NodeRun(node.name, rank, place, node.outcome, node.reason, T0 + node.ended + node.offset if times else 0.0,
-                             {"low": node.offset - UNCERTAINTY, "high": node.offset + UNCERTAINTY}))
     if shuffle is not None:
         random.Random(shuffle).shuffle(found)
     return found
