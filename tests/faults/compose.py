@@ -314,7 +314,7 @@ class _Node:
         return (f" [{self.when(at).strftime('%Y-%m-%d %H:%M:%S')}] iteration {number:8d}/{TRAIN_ITERS:8d} | consumed samples: {number * 128:12d} | "
                 f"elapsed time per iteration (ms): 2034.5 | learning rate: 1.250E-07 | global batch size:   128 | "
                 + (f"lm loss: {loss} | " if loss is not None else "") +
-                f"loss scale: {part.get('scale', '1.0')} | grad norm: {part.get('norm', '3.512')} | "
+                f"loss scale: {part.get('scale', '1.0')} | " + (f"grad norm: {part.get('norm', '3.512')} | " if part.get("norm", "") is not None else "") +
                 f"number of skipped iterations: {part.get('skipped', 0):3d} | number of nan iterations: {part.get('nan', 0):3d} |")
 
 
