@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import numpy
 import pytest
@@ -223,21 +226,96 @@ def test_indexed_dataset(tmp_path: Path) -> None:
     assert data.get(1, length=1).tolist() == [3]
 
 
-def test_faults_are_for_one_iteration_and_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = module("megatron.training.faults")
-    monkeypatch.setenv("STANDIN_EXIT_ZERO_AT", "3")
-    faults.after_iteration(2)
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
+    """The faults that are asked for, seen by rank 1."""
+    def asked(kind: str, rank: str = "1", at: str = "3") -> ModuleType:
+        for name, value in (("FAULT", kind), ("RANK", rank), ("AT", at)):
+            monkeypatch.setenv(f"STANDIN_{name}", value)
+        return module("megatron.training.faults")
+    yield asked
+
+
+@pytest.mark.parametrize(("ranks", "hit"), [
+    ("1", True), ("0-3", True), ("0,1", True), ("all", True), ("1-1", True), ("0", False), ("2-3", False), ("10", False)])
+def test_a_fault_is_for_its_ranks_and_its_iteration(faults: Callable[..., ModuleType], ranks: str, hit: bool) -> None:
+    asked = faults("exception", ranks)
+    asked.after_iteration(2)
+    asked.after_iteration(4)
+    if not hit:
+        asked.after_iteration(3)
+        return
+    with pytest.raises(RuntimeError, match=r"after iteration 3 \(STANDIN_FAULT\)"):
+        asked.after_iteration(3)
+
+
+def test_two_faults_each_with_its_rank_and_iteration(faults: Callable[..., ModuleType]) -> None:
+    asked = faults("exit_zero exception", "1 0,1", "3 5")
     with pytest.raises(SystemExit) as stopped:
-        faults.after_iteration(3)
+        asked.after_iteration(3)
     assert not stopped.value.code
-    monkeypatch.setenv("STANDIN_EXIT_ZERO_AT", "")
-    monkeypatch.setenv("STANDIN_DIE_AT", "3")
-    monkeypatch.setenv("STANDIN_DIE_NODE", "1")
-    monkeypatch.setenv("GROUP_RANK", "0")
-    faults.after_iteration(3)
-    monkeypatch.setenv("GROUP_RANK", "1")
-    with pytest.raises(RuntimeError, match="after iteration 3"):
-        faults.after_iteration(3)
+    with pytest.raises(RuntimeError):
+        asked.after_iteration(5)
+
+
+def test_without_a_fault_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STANDIN_FAULT", raising=False)
+    asked = module("megatron.training.faults")
+    asked.at_import()
+    asked.after_iteration(3)
+    asked.before_save(3, "x")
+    assert not asked.spoiled("nan_loss", 3)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("explode", "1", "3"), "unknown fault explode; known: exception, npu_oom"),
+    (("exception hang", "1", "3"), "STANDIN_FAULT has 2 words, STANDIN_RANK 1, STANDIN_AT 1"),
+    (("exception", "", "3"), "each fault needs its rank"),
+])
+def test_a_fault_that_is_written_wrongly_is_refused(faults: Callable[..., ModuleType], words: tuple[str, str, str], message: str) -> None:
+    # At once, when the training is imported, on every rank.
+    with pytest.raises(ValueError, match=re.escape(message)):
+        faults(*words)
+
+
+@pytest.mark.parametrize(("kind", "words"), [
+    ("npu_oom", "NPU out of memory. Tried to allocate 386.00 MiB (NPU 5;"), ("noise", "NPU out of memory"), ("hccl", "HcclAllreduce, error code is 6")])
+def test_faults_have_the_vendors_words(faults: Callable[..., ModuleType], kind: str, words: str, monkeypatch: pytest.MonkeyPatch,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    asked = faults(kind)
+    monkeypatch.setenv("LOCAL_RANK", "5")
+    monkeypatch.setattr(asked.atexit, "register", lambda function: None)
+    with pytest.raises(RuntimeError, match=re.escape(words)):
+        asked.after_iteration(3)
+    assert ("EI0006" in capsys.readouterr().err) == (kind == "hccl")
+
+
+def test_faults_in_other_places(faults: Callable[..., ModuleType]) -> None:
+    asked = faults("disk_full nan_grad skipped", "1 1 0", "4 6 2")
+    asked.after_iteration(4)
+    asked.before_save(3, "x")
+    with pytest.raises(OSError, match="No space left on device: '/ckpt/shard'") as full:
+        asked.before_save(4, "/ckpt/shard")
+    assert full.value.errno == errno.ENOSPC
+    assert [asked.spoiled("nan_grad", iteration) for iteration in (5, 6, 20)] == [False, True, True]
+    assert not asked.spoiled("nan_loss", 6)
+    assert not asked.spoiled("skipped", 6)
+    with pytest.raises(ModuleNotFoundError, match="rehearsed_module_that_is_missing"):
+        faults("import").at_import()
+
+
+@pytest.mark.parametrize(("kind", "status", "error"), [
+    ("kill", -signal.SIGKILL, ""), ("segv", -signal.SIGSEGV, ""), ("exit_zero", 0, ""), ("exception", 1, "RuntimeError: rehearsed fault"), ("noise", 1, "")])
+def test_how_a_rank_ends(kind: str, status: int, error: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(MEGATRON / "megatron" / "training"), "PYTHONDONTWRITEBYTECODE": "1",
+                   "STANDIN_FAULT": kind, "STANDIN_RANK": "1", "STANDIN_AT": "3"}
+    done = subprocess.run([sys.executable, "-c", "import faults; faults.after_iteration(3)"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert error in done.stderr
+    if kind == "noise":
+        # The cause stands before megabytes of what says nothing.
+        assert len(done.stderr) > 2**20
+        assert done.stderr.index("NPU out of memory") < done.stderr.index("main process disappeared")
 
 
 # Bundles and patches

@@ -5,7 +5,8 @@ import pytest
 
 FOLDER = "/opt/ascend-cluster/resume-test"
 ENVIRONMENT = {"OMP_NUM_THREADS": 1}
-LOST_AT_12 = {"pretrain_environment_extra": {**ENVIRONMENT, "STANDIN_DIE_AT": 12}}
+LOST = {**ENVIRONMENT, "STANDIN_FAULT": "exception", "STANDIN_RANK": "all"}
+LOST_AT_12 = {"pretrain_environment_extra": {**LOST, "STANDIN_AT": 12}}
 # Data parallel 4, expert parallel 2: the second node writes no shard, but reads two.
 WIDE = {"plan_tensor_model_parallel_size": 1}
 
@@ -46,7 +47,7 @@ def last(curve, first):
 def break_after_12(site, name, **more):
     """A training that dies after its iteration 12, its checkpoint at 10 saved."""
     output = site.refused("playbooks/pretrain.yml", **variables(name, **LOST_AT_12, **more))
-    assert "STANDIN_DIE_AT" in output
+    assert "STANDIN_FAULT" in output
     assert site.run("node1", f"cat {FOLDER}/{name}/latest_checkpointed_iteration.txt").stdout == "10"
 
 
@@ -88,9 +89,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(site, whole, broken):
 def test_a_resumed_run_that_breaks_goes_on_from_its_newest_checkpoint(site, whole, broken):
     name = broken("twice")
     more = variables(name, pretrain_resume=True, plan_save_interval=5)
-    breaking = {**ENVIRONMENT, "STANDIN_DIE_AT": 17}
+    breaking = {**LOST, "STANDIN_AT": 17}
     output = site.refused("playbooks/pretrain.yml", **more, pretrain_environment_extra=breaking)
-    assert "STANDIN_DIE_AT" in output
+    assert "STANDIN_FAULT" in output
     # The very same run again: it starts at 15 and dies in the same place.
     output = site.refused("playbooks/pretrain.yml", **more, pretrain_environment_extra=breaking)
     assert "Loading the checkpoint of iteration 15" in output

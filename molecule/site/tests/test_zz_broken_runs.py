@@ -7,6 +7,11 @@ UNIT = "ascend-pretrain.service"
 ENVIRONMENT = {"OMP_NUM_THREADS": 1}
 
 
+def fault(kinds, ranks, moments="3"):
+    """After iteration 3, on these global ranks; each node has two."""
+    return {"STANDIN_FAULT": kinds, "STANDIN_RANK": ranks, "STANDIN_AT": moments}
+
+
 def nothing_runs(site):
     for node in site.nodes:
         assert site.run(node, f"systemctl is-active {UNIT}").stdout.strip() in ("inactive", "failed")
@@ -14,14 +19,14 @@ def nothing_runs(site):
 
 
 def test_exit_status_0_after_iteration_3_is_a_failure(site):
-    output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={**ENVIRONMENT, "STANDIN_EXIT_ZERO_AT": 3})
+    output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={**ENVIRONMENT, **fault("exit_zero", "all")})
     assert "torchrun exited 0, but" in output
     assert "the last iteration logged is 3 of 20" in output or "was not written" in output
     nothing_runs(site)
 
 
 def test_a_trainer_that_dies_on_one_node_is_named_and_nothing_is_left(site):
-    output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={**ENVIRONMENT, "STANDIN_DIE_AT": 3, "STANDIN_DIE_NODE": 1})
+    output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={**ENVIRONMENT, **fault("exception", "2-3")})
     assert "The training failed on node2 (node rank 1)" in output
     assert "RuntimeError" in output
     nothing_runs(site)
@@ -29,7 +34,7 @@ def test_a_trainer_that_dies_on_one_node_is_named_and_nothing_is_left(site):
 
 def test_when_one_node_dies_the_other_that_hangs_is_stopped(site):
     output = site.refused("playbooks/pretrain.yml", pretrain_environment_extra={
-        **ENVIRONMENT, "STANDIN_DIE_AT": 3, "STANDIN_DIE_NODE": 0, "STANDIN_HANG_AT": 3, "STANDIN_HANG_NODE": 1})
+        **ENVIRONMENT, **fault("exception hang", "0-1 2-3", "3 3")})
     assert "The training failed on node1 (node rank 0)" in output
     nothing_runs(site)
 

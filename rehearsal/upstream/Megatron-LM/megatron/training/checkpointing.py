@@ -10,6 +10,7 @@ from typing import Any
 
 from megatron.core import mpu
 
+from . import faults
 from .global_vars import get_args
 from .utils import print_rank_0
 
@@ -88,6 +89,7 @@ def save_checkpoint(iteration: int, model: Any, optimizer: Any, opt_param_schedu
 
     args = get_args()
     print_rank_0(f"saving checkpoint at iteration {iteration:7d} to {args.save} in torch format")
+    faults.before_save(iteration, get_checkpoint_name(args.save, iteration))
     if _writes():
         size = model.param_buffer.numel()
         begin, end = own_bounds(size)

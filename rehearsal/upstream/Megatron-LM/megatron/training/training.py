@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import time
 from datetime import datetime
@@ -17,6 +18,7 @@ from .initialize import initialize_megatron
 from .optimizer_param_scheduler import OptimizerParamScheduler
 from .utils import print_rank_0, print_rank_last
 
+faults.at_import()
 logging.basicConfig(format="%(levelname)s:%(name)s:%(message)s", level=logging.INFO)
 
 # The earliest that the start can be measured.
@@ -178,13 +180,31 @@ def _forward(forward_step_func: Any, data: _Data, model: Any, train: bool) -> An
     return total
 
 
-def train_step(forward_step_func: Any, data: _Data, model: Any, optimizer: Any,
-               scheduler: OptimizerParamScheduler) -> tuple[float, float]:
-    """One iteration: the loss and the norm of the gradients before clipping."""
+def _refuse_nan(value: Any, what: str) -> None:
+    """As upstream, unless --no-check-for-nan-in-loss-and-grad."""
+    import torch
+
+    if get_args().check_for_nan_in_loss_and_grad and value.isnan():
+        raise AssertionError(f"Rank {torch.distributed.get_rank()}: found NaN in local {what}. node: {os.uname()[1]}")
+
+
+def train_step(iteration: int, forward_step_func: Any, data: _Data, model: Any, optimizer: Any,
+               scheduler: OptimizerParamScheduler) -> tuple[float, float | None]:
+    """One iteration: the loss, and the norm of the gradients before clipping (None where the iteration is skipped)."""
     args = get_args()
     model.zero_grad_buffer()
-    loss = model.all_reduce_gradients(_forward(forward_step_func, data, model, train=True))
+    local = _forward(forward_step_func, data, model, train=True)
+    if faults.spoiled("nan_loss", iteration):
+        local = local * math.nan
+        model.grad_buffer.fill_(math.nan)
+    if faults.spoiled("nan_grad", iteration):
+        model.grad_buffer.fill_(math.nan)
+    _refuse_nan(local, "forward loss calculation")
+    _refuse_nan(model.grad_buffer.norm(), "grad norm in backward pass before data-parallel communication collective")
+    loss = model.all_reduce_gradients(local)
     grad_norm = float(model.grad_buffer.norm())
+    if faults.spoiled("skipped", iteration):
+        return float(loss), None
     if args.clip_grad > 0.0:
         coefficient = args.clip_grad / (grad_norm + 1.0e-6)
         if coefficient < 1.0:
@@ -194,8 +214,8 @@ def train_step(forward_step_func: Any, data: _Data, model: Any, optimizer: Any,
     return float(loss), grad_norm
 
 
-def training_log(iteration: int, seconds: float, rate: float, loss: float, grad_norm: float) -> None:
-    """Print upstream's line, on the last rank."""
+def training_log(iteration: int, seconds: float, rate: float, loss: float, grad_norm: float | None, skipped: int) -> None:
+    """Print upstream's line, on the last rank: a loss of nan is left out, as is the norm of a skipped iteration."""
     args = get_args()
     text = f" [{datetime.now().strftime('%Y-%m-%d %H:%M:%S')}]"
     text += f" iteration {iteration:8d}/{args.train_iters:8d} |"
@@ -206,8 +226,9 @@ def training_log(iteration: int, seconds: float, rate: float, loss: float, grad_
     if loss > 0.0:
         text += f" lm loss: {loss:.6E} |"
     text += f" loss scale: {1.0:.1f} |"
-    text += f" grad norm: {grad_norm:.3f} |"
-    text += f" number of skipped iterations: {0:3d} |"
+    if grad_norm is not None:
+        text += f" grad norm: {grad_norm:.3f} |"
+    text += f" number of skipped iterations: {skipped:3d} |"
     text += f" number of nan iterations: {0:3d} |"
     print_rank_last(text)
 
@@ -233,18 +254,19 @@ def train(forward_step_func: Any, model: Any, optimizer: Any, scheduler: Optimiz
     args = get_args()
     iteration = args.iteration
     print_datetime("before the start of training step")
-    losses, since, counted = 0.0, time.time(), 0
+    losses, since, counted, skipped = 0.0, time.time(), 0, 0
     while iteration < args.train_iters:
         start = time.time()
-        loss, grad_norm = train_step(forward_step_func, train_data, model, optimizer, scheduler)
+        loss, grad_norm = train_step(iteration + 1, forward_step_func, train_data, model, optimizer, scheduler)
         time.sleep(max(0.0, faults.shortest_iteration() - (time.time() - start)))
         iteration += 1
         args.consumed_train_samples += args.global_batch_size
-        losses, counted = losses + loss, counted + 1
+        losses, counted = losses + (0.0 if grad_norm is None else loss), counted + 1
+        skipped += grad_norm is None
         if iteration % args.log_interval == 0:
             rate = optimizer.param_groups[0]["lr"]
-            training_log(iteration, (time.time() - since) / counted, rate, losses / counted, grad_norm)
-            losses, since, counted = 0.0, time.time(), 0
+            training_log(iteration, (time.time() - since) / counted, rate, losses / max(1, counted - skipped), grad_norm, skipped)
+            losses, since, counted, skipped = 0.0, time.time(), 0, 0
         faults.after_iteration(iteration)
 
         if args.eval_interval and iteration % args.eval_interval == 0 and valid_data.wanted and args.eval_iters > 0:
