@@ -12,10 +12,10 @@ import json
 import os
 import re
 import time
-from typing import Any, Callable, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence
 
 from . import _fault_codes, _log_lines
-from ._fault_patterns import PATTERNS
+from ._fault_patterns import FRAMES, PATTERNS
 from ._log_lines import Moment
 
 #: characters of a line that are kept
@@ -87,6 +87,12 @@ def meaning(text: str) -> Optional[Meaning]:
         return Meaning("cause", "python_exception", "", True, None) if _EXCEPTION.match(text) else None
     best = min(found, key=lambda item: _ROLES.index(item.role))
     return best._replace(code=best.code or next((item.code for item in found if item.code), ""))
+
+
+def place_of(frames: Sequence[str]) -> str:
+    """The cause that the frames of an exception tell where its words do not: "" when they tell none either."""
+    text = "\n".join(frames)
+    return next((cause for cause, expression in FRAMES if re.search(expression, text)), "")
 
 
 class _Rank:

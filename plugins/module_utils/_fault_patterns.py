@@ -132,6 +132,7 @@ PATTERNS = (
     Pattern("noise", "", "death signal", r"Received \S+ death signal, shutting down workers", "https://github.com/pytorch/pytorch/issues/150916", "torch 2.1"),
     Pattern("noise", "", "Possible Cause", r"^\s*Possible Cause", "https://github.com/vllm-project/vllm-ascend/issues/486", "CANN 8.0"),
     Pattern("noise", "", "Solution:", r"^\s*Solution: ", "https://github.com/vllm-project/vllm-ascend/issues/486", "CANN 8.0"),
+    Pattern("cascade", "tls_mismatch", "SSL routines", r"SSL routines.*TLS switch", "https://www.hiascend.com/document/caselibrary/detail/case_9514", "HCCP"),
     Pattern("noise", "", "The TLS switch is", r"The TLS switch is ?inconsistent, or the TLS certificate", "https://www.hiascend.com/document/detail/zh/canncommercial/700/reference/hcclapiref/hcclapi_07_0011.html", "CANN 7.0"),
     Pattern("noise", "", "TraceBack", r"^\s*TraceBack \(most recent call last\)", "https://github.com/vllm-project/vllm-ascend/issues/486", "CANN 8.0"),
     Pattern("noise", "", "null", r"reason=\[context pointer null\]|the context is a null pointer", "https://github.com/vllm-project/vllm-ascend/issues/800", "CANN 8.0"),
@@ -253,6 +254,7 @@ PATTERNS = (
     Pattern("cause", "operator_failed", "core id is", r"(?:aicore|aivec|aicpu|vector core) (?:error|exception).{0,40}core id is", "https://github.com/hw-native-sys/PTOAS/pull/864", "CANN 8.5"),
     Pattern("cause", "operator_failed", "exception]", r"\[(?:aicore|aivec|aicpu) exception\]", "https://github.com/huawei-csl/pto-dsl/pull/90", "CANN 8.5"),
     Pattern("cause", "operator_failed", "Cannot find bin of op", r"Cannot find bin of op", _NPU_DOC, "CANN 8.0"),
+    Pattern("cause", "operator_failed", "libopapi", r"not in libopapi\.so|libopapi\.so ?not found", "https://github.com/Ascend/pytorch/issues/88", "torch_npu 2.1"),
     Pattern("cause", "operator_failed", "aclnn", r"\baclnn\w+.{0,80}(?:failed|error code|not support)|call aclnn\w+ failed", "https://github.com/vllm-project/vllm-ascend/issues/2210", "torch_npu 2.1"),
     # --- gradients
     Pattern("cause", "nan_grad", "found ", r"found (?:NaN|Inf|nan|inf)\b.{0,40}grad", "megatron/core/distributed/param_and_grad_buffer.py", "9de386d0"),
@@ -265,4 +267,11 @@ PATTERNS = (
     # --- the end of a process
     Pattern("cause", "killed", "Fatal Python error", r"Fatal Python error: (?:Segmentation fault|Aborted|Bus error)", "https://docs.python.org/3/library/faulthandler.html"),
     Pattern("confirmation", "", "terminate called", r"terminate called after throwing an instance of", "https://github.com/vllm-project/vllm-ascend/issues/4972"),
+)
+
+#: where an exception was raised, for those whose words tell nothing: (cause, expression over the frames of the traceback)
+FRAMES = (
+    ("tokenizer_unreadable", r"tokeniz\w*\.py"),
+    ("checkpoint_unreadable", r"checkpointing\.py.*in (?:_?load_\w+|read_metadata)|in load_checkpoint|serialization\.py.*in (?:_?load|_legacy_load)"),
+    ("index_cache_missing", r"GPTDataset_indices"),
 )

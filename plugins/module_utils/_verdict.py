@@ -34,6 +34,10 @@ class Suspect:
     context: Sequence[str] = field(default_factory=tuple)
     file: str = ""
     code: str = ""
+    #: what else this rank said that belongs to it
+    also: Sequence[str] = field(default_factory=tuple)
+    #: whether it is known to have ended by itself: torchrun lists it, or the hook recorded its end
+    ended: bool = False
 
     def after(self, other: "Suspect") -> bool:
         """Whether it was certainly later."""
@@ -67,8 +71,10 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
 
     def suspect(cause: str, strength: float, at: Any, item: Mapping[str, Any]) -> Suspect:
         when = at or (record or {}).get("at") or (ended or {}).get("at")
-        return Suspect(node, node_rank, rank, cause, strength, _moment(when, outcome), str(item.get("line", "")), item.get("context") or (),
-                       str(item.get("file", "")), str(item.get("code", "")))
+        line = str(item.get("line", ""))
+        also = [other["line"] for other in findings if other["line"] != line and other["role"] in ("cause", "confirmation") and other["line"] not in (item.get("context") or ())]
+        return Suspect(node, node_rank, rank, cause, strength, _moment(when, outcome), line, item.get("context") or (),
+                       str(item.get("file", "")), str(item.get("code", "")), also[:3], bool(record or ended))
 
     for item in findings:
         if item["role"] in ("cascade", "pointer"):
@@ -78,6 +84,9 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
             strength = clear_strength(item["cause"]) - (0.5 if suffered else 0.0)
             if own is None or strength > own.strength:
                 own = suspect(item["cause"], strength, item["at"], item)
+    if ended and ended["code"] == -signal.SIGKILL and not record:
+        # No exception of its own ended it, whatever was caught and printed before.
+        return None if suffered else suspect("killed", 2.0, ended["at"], {"line": _signalled(ended)})
     if own is not None and own.strength >= 2:
         return own
     if record and record["kind"] == "exception":
@@ -87,23 +96,30 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
             return own
         if record["type"] in ("KeyboardInterrupt", "SignalException") or any(found.role == "noise" for found in meanings[:1]):
             return own
-        clear = next((found.cause for found in meanings if found.role == "cause" and not found.generic), "python_exception")
-        shown = {"line": text.splitlines()[0], "file": record["file"], "context": [record["where"]] if record["where"] else []}
+        context = generic[-1]["context"] if (generic := [item for item in findings if item["generic"]]) else []
+        clear = next((found.cause for found in meanings if found.role == "cause" and not found.generic), "") or _evidence.place_of(
+            [*context, record["where"]]) or "python_exception"
+        shown = {"line": text.splitlines()[0], "file": record["file"], "context": context or ([record["where"]] if record["where"] else [])}
         return suspect(clear, clear_strength(clear), record["at"], shown)
     if ended and ended["code"] < 0 and ended["code"] != -signal.SIGTERM and not suffered:
-        name = _signal_name(-ended["code"])
-        return suspect("killed", 2.0, ended["at"], {"line": f"ended by signal {-ended['code']} ({name}), pid {ended['pid']}"})
+        return suspect("killed", 2.0, ended["at"], {"line": _signalled(ended)})
     generic = [item for item in findings if item["role"] == "cause" and item["generic"]]
     if generic and not suffered:
         strength = 2.0 if ended else 0.5 if listed or outcome.get("outcome") == "stopped" else 1.5
-        return suspect("python_exception", strength, generic[-1]["at"], generic[-1])
+        return suspect(_evidence.place_of(generic[-1]["context"]) or "python_exception", strength, generic[-1]["at"], generic[-1])
     if record and record["kind"] == "exit" and not suffered:
         early = record["status"] in (0, None)
         return suspect("exit_early" if early else "python_exception", 1.5, record["at"],
                        {"line": f"left by sys.exit({record['status']}) in {record['where'] or 'an unknown place'}", "file": record["file"]})
-    if ended and ended["code"] > 0 and not suffered and not findings:
-        return suspect("unknown", 1.0, ended["at"], {"line": f"ended with status {ended['code']}, without a word"})
+    if ended and own is None and not suffered:
+        # torchrun ends the others by SIGTERM, but does not list them: one that it lists was ended from elsewhere.
+        words = "ended by signal 15 (SIGTERM)" if ended["code"] == -signal.SIGTERM else f"ended with status {ended['code']}, without a word of why"
+        return suspect("killed" if ended["code"] == -signal.SIGTERM else "unknown", 1.0, ended["at"], {"line": words})
     return own
+
+
+def _signalled(ended: Mapping[str, Any]) -> str:
+    return f"ended by signal {-ended['code']} ({_signal_name(-ended['code'])}), pid {ended['pid']}"
 
 
 def _signal_name(number: int) -> str:
@@ -166,12 +182,12 @@ def first_ones(suspects: Sequence[Suspect]) -> list[Suspect]:
     """Those who may have begun it: the others are weaker or certainly came later. The likeliest is the first of them."""
     if not suspects:
         return []
-    # The same unexplained exception on every node alike is hardly what distinguishes one of them.
+    # The same words on every node, of ranks that did not end by themselves, are hardly what distinguishes one of them.
     nodes = {one.node for one in suspects}
     clear = [one for one in suspects if one.strength >= 2] or [one for one in suspects if one.strength >= 1] or list(suspects)
     if len({_plain(one) for one in clear}) > 1 and len(nodes) > 1:
         alike = {text for text in map(_plain, clear) if {one.node for one in clear if _plain(one) == text} == nodes}
-        odd = [one for one in clear if _plain(one) not in alike or one.cause != "python_exception"]
+        odd = [one for one in clear if _plain(one) not in alike or one.ended]
         clear = odd or clear
     first = [one for one in clear if not any(one.after(other) for other in clear)]
     best = max(one.strength for one in first)

@@ -34,13 +34,13 @@ def _where(one: Suspect, nproc: int) -> str:
     return place if one.rank is None else f"{place}, global rank {one.rank} (local rank {one.rank - one.node_rank * nproc})"
 
 
-def code_words(code: str) -> list[str]:
+def code_words(code: str, remedy: bool = True) -> list[str]:
     """What the vendor's code means, in English and Chinese; a code that is not in the table is named as unknown."""
     known = _fault_codes.find(code)
     if known is None:
         component = _fault_codes.family(code)
         return [f"{code}: not in this project's table{' (' + component + ')' if component else ''}; see the vendor's error code reference."]
-    return [f"{code}: {known.en} {known.remedy_en}", f"{code}: {known.zh} {known.remedy_zh}"]
+    return [f"{code}: {known.en}{' ' + known.remedy_en if remedy else ''}", f"{code}: {known.zh}{' ' + known.remedy_zh if remedy else ''}"]
 
 
 def _symptoms(outcome: Mapping[str, Any]) -> tuple[list[int], str, str]:
@@ -71,7 +71,7 @@ def of_the_others(outcomes: Mapping[str, Mapping[str, Any]], blamed: Sequence[st
     if not lines:
         return []
     shown = lines[:4] + ([f"  and {len(lines) - 4} nodes more"] if len(lines) > 4 else [])
-    return ["Lost their peers, which is a consequence:", *shown, *[f"  {text}" for code in codes[:2] for text in code_words(code)]]
+    return ["Lost their peers, which is a consequence:", *shown, *[f"  {text}" for code in codes[:2] for text in code_words(code, remedy=False)]]
 
 
 def _left_out(outcomes: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -101,8 +101,9 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
     head = first[0]
     nodes = list(dict.fromkeys(one.node for one in first))
     same = [one for one in first if one.cause == head.cause]
-    everywhere = len(nodes) > 1 and len(same) == len(first)
     ranks = [one.rank for one in (first if len(nodes) > 1 else same) if one.rank is not None]
+    # The same of all ranks, as far as these are told: then nobody in particular began it.
+    everywhere = len(nodes) == len(outcomes) > 1 and len(same) == len(first) and (not ranks or len(ranks) >= 0.75 * nproc * len(outcomes))
     cause = CAUSES[head.cause]
     words = cause.words if head.cause != "unknown" else head.line
     if len(nodes) == 1:
@@ -110,17 +111,19 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
         if len(set(ranks)) > 1:
             lines[0] = (f"The training failed on {head.node} (node rank {head.node_rank}), global ranks {ranges(ranks)} "
                         f"(local ranks {ranges([rank - head.node_rank * nproc for rank in ranks])}): {words}.")
-    elif everywhere and len(nodes) == len(outcomes) and head.cause != "unknown":
-        lines = [f"The training failed on all {len(nodes)} nodes alike, global ranks {ranges(ranks) or 'unknown'}: {words}."]
+    elif everywhere:
+        lines = [f"The training failed on all {len(nodes)} nodes alike{', global ranks ' + ranges(ranks) if ranks else ''}: {words}."]
     else:
         lines = [f"The training failed on {names(nodes)}; which of them was the first cannot be told from their clocks and logs.", f"{_where(head, nproc)}: {words}."]
     lines += _quoted(head)
-    if len(nodes) > 1 and not (everywhere and len(nodes) == len(outcomes)):
+    if everywhere:
+        lines += [f"  {line}" for line in dict.fromkeys(one.line for one in first) if line != head.line][:3]
+    if len(nodes) > 1 and not everywhere:
         for one in [next(one for one in first if one.node == node) for node in nodes[1:4]]:
             lines += [f"{_where(one, nproc)}: {CAUSES[one.cause].words if one.cause != 'unknown' else one.line}.", *_quoted(one)]
     if head.code:
         lines += code_words(head.code)
-    if cause.remedy and head.cause != "unknown":
+    elif head.cause != "unknown":
         lines.append(f"What to do: {cause.remedy}")
     later = [one for one in suspects if one not in first and one.strength >= 2 and one.node not in nodes]
     if later:
@@ -128,11 +131,18 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
     lines += of_the_others(outcomes, nodes)
     if head.file:
         lines.append(f"The log: {head.file} on {head.node}.")
-    return {"culprit": head.node if len(nodes) == 1 or not everywhere else "", "ranks": sorted(set(ranks)), "cause": head.cause, "message": "\n".join(lines + _left_out(outcomes))}
+    return {"culprit": "" if everywhere else head.node, "ranks": sorted(set(ranks)), "cause": head.cause, "message": "\n".join(lines + _left_out(outcomes))}
 
 
 def _quoted(one: Suspect) -> list[str]:
-    return [f"  {line}" for line in [*list(one.context)[-10:], one.line] if line]
+    return [f"  {line}" for line in [*list(one.context)[-10:], one.line, *one.also] if line]
+
+
+def _weak_causes(outcome: Mapping[str, Any]) -> set[str]:
+    """Causes that the cascades of a node carry."""
+    evidence = outcome.get("evidence") or {}
+    return {item["cause"] for known in [*(evidence.get("ranks") or {}).values(), {"findings": evidence.get("node") or []}]
+            for item in known["findings"] if item["role"] == "cascade"} - {""}
 
 
 def _nobody(outcomes: Mapping[str, Mapping[str, Any]], nproc: int, addresses: Mapping[str, str]) -> dict[str, Any]:
@@ -141,14 +151,19 @@ def _nobody(outcomes: Mapping[str, Mapping[str, Any]], nproc: int, addresses: Ma
              {"findings": (outcome.get("evidence") or {}).get("node") or []}] for item in known["findings"]]
     named = [item["cause"] for item in found if item["role"] == "cascade" and item["cause"]]
     key = max(set(named), key=named.count) if named else "collective_timeout" if found else "unknown"
+    shown = next((item for item in found if item["role"] == "cascade" and item["cause"] == key), None)
+    alone = [name for name, outcome in outcomes.items() if key in _weak_causes(outcome)]
     pointed = _verdict.pointed_at(outcomes, addresses, nproc)
     lines = ["The training failed, and no log tells on which node it began."]
     culprit, ranks = "", []
-    if pointed and not named:
+    if key == "address_unreachable" and len(alone) == 1 and len(outcomes) > 1:
+        culprit = alone[0]
+        lines = [f"The training failed on {culprit} (node rank {list(outcomes).index(culprit)}), as far as the logs tell."]
+    elif pointed and not named:
         culprit, rank = pointed[0]
         ranks = [rank] if rank is not None else []
         lines = [f"The training failed: the others lost {culprit} (node rank {list(outcomes).index(culprit)}){f', global rank {rank}' if rank is not None else ''}, "
                  "whose own log says nothing of it."]
-    lines += [f"  {CAUSES[key].words}.", f"What to do: {CAUSES[key].remedy}", *of_the_others(outcomes, [])]
+    lines += [f"  {CAUSES[key].words}.", *([f"  {shown['line']}", *(code_words(shown["code"]) if shown["code"] else [])] if shown else []), f"What to do: {CAUSES[key].remedy}", *of_the_others(outcomes, [])]
     lines += [f"  {name}: {outcome.get('reason') or outcome.get('outcome')}" for name, outcome in list(outcomes.items())[:_LISTED]]
     return {"culprit": culprit, "ranks": ranks, "cause": key, "message": "\n".join(lines + _left_out(outcomes))}

@@ -77,7 +77,8 @@ def score(row: compose.Row, folder: Path, **how: Any) -> Score:
     expect = row.expect
     culprit, ranks = verdict["culprit"], list(verdict["ranks"])
     node_right = not verdict["succeeded"] and culprit in expect.nodes
-    free = how.get("layout") == "mixed" and not expect.mixed_tells_rank
+    # Nobody is named where nobody can be told, and the rank is not where one log of all ranks does not hold it.
+    free = (not culprit and "" in expect.nodes) or (how.get("layout") == "mixed" and not expect.mixed_tells_rank)
     rank_right = not verdict["succeeded"] and (set(ranks) <= set(expect.ranks) and (bool(ranks) or not expect.ranks or free))
     innocent = {one for one in expect.innocent if isinstance(one, str)}
     innocent_ranks = {one for one in expect.innocent if isinstance(one, int)}
