@@ -28,7 +28,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(succeeded), C(message), C(culprit), C(ranks), C(cause) and C(losses).
+  description: C(succeeded), C(message), C(culprit), C(nodes), C(ranks), C(cause) and C(losses).
   type: dict
 """
 

@@ -36,6 +36,9 @@ _SAYS_RANK = re.compile(r"RankID:(\d+)|\b[Rr]ank (\d+): found")
 _SAYS_DEVICE = re.compile(r"\(NPU (\d+);|\bDevice:(\d+)\b|\bdevId=(\d+)|\bdevice[_ ]id[=:]\s?(\d+)")
 _SAYS_PID = re.compile(r"\bPID:\s?(\d+)|\(pid:? (\d+)\)")
 
+#: libraries try imports and go on without
+_OFTEN_CAUGHT = ("import_error",)
+
 _INTEREST = tuple(sorted({row.anchor.encode() for row in PATTERNS} | {
     b"Error", b"Exception", b"Interrupt", b"rank      : ", b"exitcode  : ", b"time      : ", b"traceback : Signal", b"Root Cause", b"failed (exitcode",
     b"error code is", b"runtime result ="}))
@@ -48,7 +51,7 @@ class Meaning(NamedTuple):
     cause: str
     #: the vendor's code in it, or ""
     code: str
-    #: an exception that no row of the table knows: only the last one of a rank counts
+    #: an exception that says nothing by its words: it is a cause only as the last thing that a process raised
     generic: bool
     #: (address, device) that a pointer names
     points: Optional[tuple[str, int]]
@@ -78,7 +81,7 @@ def meaning(text: str) -> Optional[Meaning]:
             if row.role == "noise":
                 return Meaning("noise", "", "", False, None)
             points = (str(match.group(1)), int(match.group(2))) if row.role == "pointer" else None
-            found.append(Meaning(row.role, row.cause, "", False, points))
+            found.append(Meaning(row.role, row.cause, "", row.cause in _OFTEN_CAUGHT, points))
             break
     for code in _fault_codes.CODE.findall(text) + _fault_codes.RETURN_CODE.findall(text):
         known = _fault_codes.find(code)

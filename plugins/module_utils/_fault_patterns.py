@@ -266,6 +266,7 @@ PATTERNS = (
     Pattern("cause", "permission_denied", "Read-only file system", r"Read-only file system", "errno EROFS"),
     # --- the end of a process
     Pattern("cause", "killed", "Fatal Python error", r"Fatal Python error: (?:Segmentation fault|Aborted|Bus error)", "https://docs.python.org/3/library/faulthandler.html"),
+    Pattern("confirmation", "", "stream synchronize", r"ACL stream synchronize failed", "https://github.com/Ascend/pytorch/issues/43", "torch_npu 2.1"),
     Pattern("confirmation", "", "terminate called", r"terminate called after throwing an instance of", "https://github.com/vllm-project/vllm-ascend/issues/4972"),
 )
 
@@ -274,4 +275,6 @@ FRAMES = (
     ("tokenizer_unreadable", r"tokeniz\w*\.py"),
     ("checkpoint_unreadable", r"checkpointing\.py.*in (?:_?load_\w+|read_metadata)|in load_checkpoint|serialization\.py.*in (?:_?load|_legacy_load)"),
     ("index_cache_missing", r"GPTDataset_indices"),
+    # Raised in a collective: whatever the words, a peer was missed.
+    ("collective_timeout", r"distributed_c10d\.py"),
 )

@@ -62,8 +62,8 @@ def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mappin
         addresses: name of each node to its address on the cluster's network.
 
     Returns:
-        ``succeeded``, ``message``, ``culprit`` (the node on which it began, or ""), ``ranks`` (the global ranks that began it, [] when not
-        known), ``cause`` (a key of the table in _fault_patterns.py, "" after a success) and ``losses`` (list of [iteration, lm loss]).
+        ``succeeded``, ``message``, ``culprit`` (the node on which it began, or "" where that cannot be told), ``nodes`` (all on which it may have
+        begun), ``ranks`` (the global ranks that began it, [] when not known), ``cause`` (a key of the table in _fault_patterns.py, "" after a success) and ``losses`` (list of [iteration, lm loss]).
     """
     seen = [_training_log.Iteration(**item) for outcome in outcomes.values() for item in outcome.get("iterations") or []]
     losses = [[item.iteration, item.lm_loss] for item in seen]
@@ -86,10 +86,10 @@ def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mappin
         return {**found, "succeeded": False, "losses": losses, "message": "\n".join(lines)}
     if problem:
         cause = CAUSES[problem[0]]
-        return {"succeeded": False, "culprit": "", "ranks": [], "cause": problem[0], "losses": losses, "message":
+        return {"succeeded": False, "culprit": "", "nodes": [], "ranks": [], "cause": problem[0], "losses": losses, "message":
                 f"The training ended on all nodes with status 0 and is no success: {problem[1]}; {cause.words}.\nWhat to do: {cause.remedy}"}
     times = sorted(item.elapsed_ms for item in seen if item.elapsed_ms is not None)
     seconds = f", {times[len(times) // 2] / 1000:.2f} s per iteration (median)" if times else ""
-    return {"succeeded": True, "culprit": "", "ranks": [], "cause": "", "losses": losses, "message":
+    return {"succeeded": True, "culprit": "", "nodes": [], "ranks": [], "cause": "", "losses": losses, "message":
             f"Trained {seen[-1].train_iters} iterations on {len(outcomes)} nodes; lm loss {losses[0][1]} at iteration {losses[0][0]}, "
             f"{losses[-1][1]} at {losses[-1][0]}{seconds}. Checkpoint shards written on every node that owns any."}

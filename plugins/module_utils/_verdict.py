@@ -60,10 +60,12 @@ def _moment(at: Any, outcome: Mapping[str, Any]) -> tuple[float, float]:
     return (float("-inf"), ended + 1.0 - low) if ended else _ANY_TIME
 
 
-def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], outcome: Mapping[str, Any], listed: bool) -> Optional[Suspect]:
+def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], outcome: Mapping[str, Any], listed: bool,
+             words: bool) -> Optional[Suspect]:
     """The suspect that one rank is by its log, its record and its exit code; None when it only suffered.
 
     listed: whether torchrun's summary of this node tells which ranks failed.
+    words: whether there are words of the node's ranks that may be this one's.
     """
     record, ended, findings = known.get("record"), known.get("exit"), known.get("findings") or []
     suffered = False
@@ -97,24 +99,26 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
         if record["type"] in ("KeyboardInterrupt", "SignalException") or any(found.role == "noise" for found in meanings[:1]):
             return own
         context = generic[-1]["context"] if (generic := [item for item in findings if item["generic"]]) else []
-        clear = next((found.cause for found in meanings if found.role == "cause" and not found.generic), "") or _evidence.place_of(
+        clear = next((found.cause for found in meanings if found.role == "cause" and found.cause != "python_exception"), "") or _evidence.place_of(
             [*context, record["where"]]) or "python_exception"
+        if clear == "collective_timeout":
+            return own
         shown = {"line": text.splitlines()[0], "file": record["file"], "context": context or ([record["where"]] if record["where"] else [])}
         return suspect(clear, clear_strength(clear), record["at"], shown)
     if ended and ended["code"] < 0 and ended["code"] != -signal.SIGTERM and not suffered:
         return suspect("killed", 2.0, ended["at"], {"line": _signalled(ended)})
     generic = [item for item in findings if item["role"] == "cause" and item["generic"]]
-    if generic and not suffered:
-        strength = 2.0 if ended else 0.5 if listed or outcome.get("outcome") == "stopped" else 1.5
-        return suspect(_evidence.place_of(generic[-1]["context"]) or "python_exception", strength, generic[-1]["at"], generic[-1])
+    if generic and not suffered and _evidence.place_of(generic[-1]["context"]) != "collective_timeout":
+        strength = 2.0 if ended and not words else 0.5 if listed or outcome.get("outcome") == "stopped" else 1.5
+        return suspect(_evidence.place_of(generic[-1]["context"]) or generic[-1]["cause"], strength, generic[-1]["at"], generic[-1])
     if record and record["kind"] == "exit" and not suffered:
         early = record["status"] in (0, None)
         return suspect("exit_early" if early else "python_exception", 1.5, record["at"],
                        {"line": f"left by sys.exit({record['status']}) in {record['where'] or 'an unknown place'}", "file": record["file"]})
-    if ended and own is None and not suffered:
+    if ended and own is None and not suffered and not words:
         # torchrun ends the others by SIGTERM, but does not list them: one that it lists was ended from elsewhere.
-        words = "ended by signal 15 (SIGTERM)" if ended["code"] == -signal.SIGTERM else f"ended with status {ended['code']}, without a word of why"
-        return suspect("killed" if ended["code"] == -signal.SIGTERM else "unknown", 1.0, ended["at"], {"line": words})
+        how = "ended by signal 15 (SIGTERM)" if ended["code"] == -signal.SIGTERM else f"ended with status {ended['code']}, without a word of why"
+        return suspect("killed" if ended["code"] == -signal.SIGTERM else "unknown", 1.0, ended["at"], {"line": how})
     return own
 
 
@@ -134,17 +138,23 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
     evidence = outcome.get("evidence") or {}
     known = evidence.get("ranks") or {}
     listed = any(item.get("exit") for item in known.values())
-    found = [one for rank, item in known.items() if (one := _of_rank(node, node_rank, int(rank), item, outcome, listed)) is not None]
-    failed = [int(rank) for rank, item in known.items() if item.get("exit") and item["exit"]["code"] != -signal.SIGTERM]
-    suffered = any(item["role"] in ("cascade", "pointer") for one in [*known.values(), {"findings": evidence.get("node") or []}] for item in one["findings"])
-    # Words whose rank is not told: of the only rank that failed, else of the node.
-    for item in evidence.get("node") or []:
-        if item["role"] == "cause":
-            rank = failed[0] if len(failed) == 1 else None
-            strength = clear_strength(item["cause"]) - (0.5 if item["generic"] and suffered else 0.0)
-            at = item["at"] or next((known[str(one)]["exit"]["at"] for one in failed[:1]), None)
-            found.append(Suspect(node, node_rank, rank, item["cause"], strength, _moment(at, outcome), item["line"], item["context"],
-                                 item["file"], item["code"]))
+    loose = evidence.get("node") or []
+    found = [one for rank, item in known.items() if (one := _of_rank(node, node_rank, int(rank), item, outcome, listed, bool(loose))) is not None]
+    failed = {int(rank): item["exit"] for rank, item in known.items() if item.get("exit") and item["exit"]["code"] != -signal.SIGTERM}
+    suffered = any(item["role"] in ("cascade", "pointer") for one in [*known.values(), {"findings": loose}] for item in one["findings"])
+    # Words whose rank is not told: of the only rank that failed, of all that failed where each said it once, else of the node.
+    for item in loose:
+        if item["role"] != "cause" or (item["generic"] and list(failed.values()) and all(one["code"] < 0 for one in failed.values())):
+            continue
+        strength = clear_strength(item["cause"]) - (0.5 if item["generic"] and suffered else 0.0)
+        at = item["at"] or next((one["at"] for one in failed.values()), None)
+        cause = (_evidence.place_of(item["context"]) if item["generic"] else "") or item["cause"]
+        if cause == "collective_timeout":
+            continue
+        also = [other["line"] for other in loose if other["line"] != item["line"] and other["role"] in ("cause", "confirmation")][:3]
+        for rank in list(failed) if item["count"] == len(failed) else [None]:
+            found.append(Suspect(node, node_rank, rank, cause, strength, _moment(at, outcome), item["line"], item["context"], item["file"], item["code"],
+                                 also, rank is not None))
     strong = [one for one in found if one.strength >= 1.5]
     journal = evidence.get("journal") or []
     killed = [one for one in found if one.cause == "killed"]

@@ -88,7 +88,7 @@ def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addr
         addresses: name of each node to its address, to read whom others name as lost.
 
     Returns:
-        ``culprit`` (node or ""), ``ranks`` (global ranks that began it, [] when not known), ``cause`` (a key of CAUSES) and ``message``.
+        ``culprit`` (node, or "" where it cannot be told), ``nodes`` (all that may have begun it), ``ranks`` (global ranks that began it, [] when not known), ``cause`` (a key of CAUSES) and ``message``.
     """
     suspects = [one for rank, (name, outcome) in enumerate(outcomes.items()) for one in _verdict.of_node(name, rank, outcome)]
     first = _verdict.first_ones(suspects)
@@ -131,7 +131,7 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
     lines += of_the_others(outcomes, nodes)
     if head.file:
         lines.append(f"The log: {head.file} on {head.node}.")
-    return {"culprit": "" if everywhere else head.node, "ranks": sorted(set(ranks)), "cause": head.cause, "message": "\n".join(lines + _left_out(outcomes))}
+    return {"culprit": head.node if len(nodes) == 1 else "", "nodes": nodes, "ranks": sorted(set(ranks)), "cause": head.cause, "message": "\n".join(lines + _left_out(outcomes))}
 
 
 def _quoted(one: Suspect) -> list[str]:
@@ -166,4 +166,4 @@ def _nobody(outcomes: Mapping[str, Mapping[str, Any]], nproc: int, addresses: Ma
                  "whose own log says nothing of it."]
     lines += [f"  {CAUSES[key].words}.", *([f"  {shown['line']}", *(code_words(shown["code"]) if shown["code"] else [])] if shown else []), f"What to do: {CAUSES[key].remedy}", *of_the_others(outcomes, [])]
     lines += [f"  {name}: {outcome.get('reason') or outcome.get('outcome')}" for name, outcome in list(outcomes.items())[:_LISTED]]
-    return {"culprit": culprit, "ranks": ranks, "cause": key, "message": "\n".join(lines + _left_out(outcomes))}
+    return {"culprit": culprit, "nodes": [culprit] if culprit else [], "ranks": ranks, "cause": key, "message": "\n".join(lines + _left_out(outcomes))}

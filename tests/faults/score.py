@@ -74,20 +74,24 @@ def score(row: compose.Row, folder: Path, **how: Any) -> Score:
     """Play one row below a folder and compare."""
     nodes = compose.compose(row, folder, **how)
     verdict, outcomes = verdict_of(nodes, row.ranks_per_node)
-    expect = row.expect
-    culprit, ranks = verdict["culprit"], list(verdict["ranks"])
-    node_right = not verdict["succeeded"] and culprit in expect.nodes
-    # Nobody is named where nobody can be told, and the rank is not where one log of all ranks does not hold it.
-    free = (not culprit and "" in expect.nodes) or (how.get("layout") == "mixed" and not expect.mixed_tells_rank)
-    rank_right = not verdict["succeeded"] and (set(ranks) <= set(expect.ranks) and (bool(ranks) or not expect.ranks or free))
-    innocent = {one for one in expect.innocent if isinstance(one, str)}
-    innocent_ranks = {one for one in expect.innocent if isinstance(one, int)}
-    wrong = bool(culprit in innocent or set(ranks) & innocent_ranks or (culprit and culprit not in expect.nodes) or set(ranks) - set(expect.ranks))
+    expect, untimed = row.expect, how.get("times") is False
+    culprit, ranks = verdict["culprit"], set(verdict["ranks"])
+    # Nobody is the culprit where the verdict says that the order cannot be told; then the right one must be among those that it names.
+    named = {culprit} if culprit else set(verdict["nodes"])
+    right_nodes = set(expect.nodes) | (set(expect.untimed_nodes) if untimed else set())
+    right_ranks = set(expect.ranks) | (set(expect.untimed_ranks) if untimed else set())
+    tells = expect.mixed_tells if how.get("layout") == "mixed" else "all"
+    unknown_is_right = "" in right_nodes or tells == "nothing"
+    failed = not verdict["succeeded"]
+    node_right = failed and (named <= right_nodes if named else unknown_is_right)
+    rank_right = failed and ranks <= right_ranks and (bool(ranks) or not expect.ranks or tells == "node" or (not culprit and unknown_is_right))
+    innocent = set(expect.innocent) - (right_nodes | right_ranks)
+    wrong = verdict["succeeded"] or bool((named | ranks) & innocent or named - right_nodes or ranks - right_ranks)
     words = verdict["message"].lower()
     said = all(any(choice.lower() in words for choice in word.split("|")) for word in expect.say)
     first = _torchrun(outcomes, row.ranks_per_node)
-    return Score(row.name, row.kind, compose.held_out(row.name), node_right, rank_right, not verdict["succeeded"] and verdict["cause"] in expect.causes, said,
-                 wrong or verdict["succeeded"], f"{culprit or 'nobody'} {ranks} {verdict['cause'] or 'success'}", verdict["message"],
+    return Score(row.name, row.kind, compose.held_out(row.name), node_right, rank_right, failed and verdict["cause"] in expect.causes, said,
+                 wrong, f"{' or '.join(sorted(named)) or 'nobody'} {sorted(ranks)} {verdict['cause'] or 'success'}", verdict["message"],
                  first is not None and first[0] in expect.nodes, first is not None and first[1] in expect.ranks)
 
 
