@@ -258,7 +258,9 @@ PATTERNS = (
     Pattern("cause", "operator_failed", "aclnn", r"\baclnn\w+.{0,80}(?:failed|error code|not support)|call aclnn\w+ failed", "https://github.com/vllm-project/vllm-ascend/issues/2210", "torch_npu 2.1"),
     # --- gradients
     Pattern("cause", "nan_grad", "found ", r"found (?:NaN|Inf|nan|inf)\b.{0,40}grad", "megatron/core/distributed/param_and_grad_buffer.py", "9de386d0"),
-    Pattern("cause", "nan_loss", "nan", r"[Ll]oss (?:is|became) (?:nan|inf)\b|Unexpected result nan|found NaN in local forward loss", "megatron/core/rerun_state_machine.py", "core_v0.12.1"),
+    Pattern("cause", "nan_loss", "oss is nan", r"[Ll]oss is nan\b", "https://github.com/epfLLM/Megatron-LLM/issues/33"),
+    Pattern("cause", "nan_loss", "Unexpected result", r"Unexpected result (?:nan|inf)", "megatron/core/rerun_state_machine.py", "core_v0.12.1"),
+    Pattern("cause", "nan_loss", "local forward loss", r"found (?:NaN|Inf) in local forward loss", "https://github.com/alibaba/Pai-Megatron-Patch/issues/366", "core_v0.12.1"),
     # --- the command line
     Pattern("cause", "python_exception", ".py: error: ", r"\S\.py: error: ", "https://docs.python.org/3/library/argparse.html"),
     # --- permissions

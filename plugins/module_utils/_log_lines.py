@@ -5,19 +5,20 @@ words in one line, and lines without an end.
 """
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import threading
 import time
-from typing import Callable, Iterator, NamedTuple, Optional, Pattern, Tuple
+from typing import Any, Generator, Iterator, NamedTuple, Optional, Sequence, Tuple
 
-BLOCK = 4 * 1024 * 1024
 #: A longer line is cut: nothing that a person reads is longer.
 LONGEST = 16 * 1024
-#: What is left to read when the time is up is left out but for the end.
+#: Of what is left when the time is up only the end is read.
 LAST_PART = 64 * 1024 * 1024
 
 #: torchrun's tee marks a line by the local rank ([default3]:), torch's own excepthook by the global one ([rank11]:).
 _MARK = re.compile(r"\[(default|rank)(\d+)\]:[ ]?")
-_BREAK = re.compile(rb"[\r\n]+")
 
 _STAMPS = (
     # CANN, HCCL and torch_npu: 2025-04-08-18:07:20.444.436
@@ -47,58 +48,78 @@ class Line(NamedTuple):
 
 
 class Reading:
-    """Which lines of a file are of interest, within a deadline; counts what was read and what was left out."""
+    """Finds the lines of files that are of interest, within a time; counts what was read and what was left out.
 
-    def __init__(self, interest: Pattern[bytes], deadline: float = float("inf"), clock: Callable[[], float] = time.monotonic) -> None:
-        self.interest, self.deadline, self.clock = interest, deadline, clock
+    grep does the search: it is on every system, and ten times faster than Python's expressions over many words.
+
+    Args:
+        words: literals; a line that holds one is of interest.
+        expression: an extended regular expression for what no literal tells.
+        seconds: after so long only the last `LAST_PART` bytes of each file are searched.
+    """
+
+    def __init__(self, words: Sequence[str], expression: str, seconds: float) -> None:
+        self.pattern = "|".join([expression, *(re.sub(r"[][(){}.*+?^$|\\]", r"\\\g<0>", word) for word in words)])
+        self.words, self.expression = [word.encode() for word in words], re.compile(expression.encode())
+        self.deadline = time.monotonic() + seconds
         self.read = self.skipped = 0
 
     def lines(self, path: str) -> Iterator[Line]:
-        """Lines in which `interest` is found, in order. A file that cannot be read has none.
-
-        After the deadline only the last `LAST_PART` bytes of each file are read.
-        """
+        """Lines that are of interest, in order; a carriage return ends a line too. A file that cannot be read has none."""
         try:
-            with open(path, "rb") as file:
-                size = file.seek(0, 2)
-                file.seek(0)
-                at, rest = 0, b""
-                while True:
-                    if self.clock() > self.deadline and size - at > LAST_PART:
-                        self.skipped += size - LAST_PART - at
-                        at, rest = size - LAST_PART, b""
-                        file.seek(at)
-                    block = file.read(BLOCK)
-                    if not block:
-                        break
-                    self.read += len(block)
-                    whole = rest + block
-                    start = at - len(rest)
-                    at += len(block)
-                    end = max(whole.rfind(b"\n"), whole.rfind(b"\r")) + 1
-                    if not end:
-                        # Without an end in sight its beginning has to do.
-                        rest = whole[:LONGEST] if len(whole) > BLOCK else whole
-                        continue
-                    rest = whole[end:][:LONGEST]
-                    for line in self._found(whole[:end]):
-                        yield Line(start + line.offset, line.text)
-                if rest:
-                    for line in self._found(rest):
-                        yield Line(at - len(rest) + line.offset, line.text)
+            size = os.path.getsize(path)
+            done = yield from self._search(path, 0, max(0.0, self.deadline - time.monotonic()) if size > LAST_PART else None)
+            if done < size - LAST_PART:
+                self.skipped += size - LAST_PART - done
+                yield from self._search(path, size - LAST_PART, None)
+            self.read += size
         except OSError:
             return
 
-    def _found(self, data: bytes) -> Iterator[Line]:
-        done = 0
-        for match in self.interest.finditer(data):
-            if match.start() < done:
-                continue
-            start = max(data.rfind(b"\n", 0, match.start()), data.rfind(b"\r", 0, match.start())) + 1
-            stop = _BREAK.search(data, match.end())
-            done = stop.end() if stop else len(data)
-            text = data[start:stop.start() if stop else len(data)][:LONGEST]
-            yield Line(start, text.decode("utf-8", "replace"))
+    def _search(self, path: str, start: int, seconds: Optional[float]) -> Generator[Line, None, int]:
+        """Search a file from a byte on; returns up to which byte it was searched at least, when the time was up."""
+        words = ["grep", "--text", "--byte-offset", "--extended-regexp", "--regexp", self.pattern]
+        with open(path, "rb") as file:
+            size, offset = os.fstat(file.fileno()).st_size, start
+            os.lseek(file.fileno(), start, os.SEEK_SET)
+            with subprocess.Popen(words, stdin=file, stdout=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"}) as grep:
+                cut: list[bool] = []
+                late = threading.Timer(seconds, lambda: (cut.append(True), grep.kill())) if seconds is not None else None
+                try:
+                    if late:
+                        late.start()
+                    for offset, text, alone in _segments(grep.stdout, start):
+                        if alone or any(word in text for word in self.words) or self.expression.search(text):
+                            yield Line(offset, text.decode("utf-8", "replace"))
+                finally:
+                    if late:
+                        late.cancel()
+                    grep.kill()
+                return offset if cut else size
+
+
+def _segments(output: Any, start: int) -> Iterator[Tuple[int, bytes, bool]]:
+    """Offset and text of what grep prints, cut at carriage returns, and whether that is the whole line.
+
+    Of a long line without a carriage return the end is kept.
+    """
+    offset, rest, inside = start, b"", False
+    while True:
+        piece = output.readline(LONGEST)
+        if not piece:
+            return
+        if not inside:
+            number, _, piece = piece.partition(b":")
+            offset = start + int(number)
+        inside = not piece.endswith(b"\n")
+        *ended, rest = (rest + piece).rstrip(b"\n").split(b"\r")
+        if not inside:
+            ended, rest = [*ended, rest], b""
+        for text in ended:
+            yield offset, text[-LONGEST:], len(ended) == 1
+            offset += len(text) + 1
+        offset += max(0, len(rest) - LONGEST)
+        rest = rest[-LONGEST:]
 
 
 def parts(line: str) -> list[Part]:
