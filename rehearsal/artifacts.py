@@ -24,6 +24,9 @@ FOLDER = nodes.STATE / "artifacts"
 CANN_VERSION = "8.0.RC1"
 ROWS = 2000
 
+# What gives the url of each repository of the real code another value.
+VARIABLES = {"Megatron-LM": "MEGATRON_URL", "AscendSpeed": "ASCENDSPEED_URL"}
+
 # Of `git ls-remote`, when the real code is only wanted where it can be had (seconds).
 PROBE_TIMEOUT = 15
 
@@ -75,9 +78,10 @@ def _kept(name: str, inputs: str, make: Callable[[Path], None], log: Log) -> Pat
 def repositories() -> dict[str, tuple[str, str]]:
     """Name to (url, commit) of the real code: as the roles have it, the urls overridden by MEGATRON_URL and ASCENDSPEED_URL."""
     found = {}
-    for name, role in (("Megatron-LM", "megatron"), ("AscendSpeed", "ascendspeed")):
+    for name, variable in VARIABLES.items():
+        role = variable[:-len("_URL")].lower()
         defaults = yaml.safe_load((nodes.PROJECT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
-        found[name] = (os.environ.get(f"{role.upper()}_URL") or defaults[f"{role}_url"], defaults[f"{role}_version"])
+        found[name] = (os.environ.get(variable) or defaults[f"{role}_url"], defaults[f"{role}_version"])
     return found
 
 
@@ -113,6 +117,10 @@ def _make_real_sources(folder: Path) -> None:
         bare = folder / f"{name}.git"
         try:
             _git("clone", "--quiet", "--bare", url, str(bare))
+            # git would make a bundle of it without a word, which nobody can clone.
+            if _git("-C", str(bare), "rev-parse", "--is-shallow-repository").strip() == "true":
+                raise ArtifactsError(f"{name} cannot be bundled: {url} is a shallow clone, its history is cut off. Complete it with "
+                                     f"`git fetch --unshallow` there, or set {VARIABLES[name]} to a whole repository.")
             _git("-C", str(bare), "update-ref", "refs/heads/pinned", commit)
             _git("-C", str(bare), "bundle", "create", "--quiet", str(folder / f"{name}.bundle"), "refs/heads/pinned")
         except subprocess.CalledProcessError as error:

@@ -160,6 +160,19 @@ def test_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     assert list(files_below(str(tmp_path / "seen"))) == [str(tmp_path / "seen/link/file")]
 
 
+def test_only_files_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    os.mkfifo(tmp_path / "fifo")
+    assert list(files_below(str(tmp_path))) == []
+
+
+def test_hashes_that_are_kept_nowhere_are_not_saved(tmp_path: Path) -> None:
+    hashes = Hashes(None)
+    hashes.of(write(tmp_path / "a", b"one"))
+    hashes.save()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 @pytest.mark.parametrize(("gone", "words"), [
     ("tokenizer", ["tokenizer", "playbooks/tokenizer.yml"]), ("data/text.bin", ["text.bin", "playbooks/dataset.yml"]),
     ("data/text.idx", ["text.idx", "playbooks/dataset.yml"]),
@@ -170,6 +183,7 @@ def test_says_what_is_missing_and_what_makes_it(gone: str, words: list[str], tmp
     _, missing = inputs(*given(tmp_path))
     assert len(missing) == 1
     assert all(word in missing[0] for word in words)
+    assert missing[0].startswith("files in ") == (gone == "cache/a.npy")
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\\b", "a\rb"])
@@ -217,6 +231,7 @@ def test_words_name_ten_of_each_kind() -> None:
     words = in_words({"missing": [f"/m{n}" for n in range(11)], "differing": ["/d"]})
     assert "/m9, ...; other content: /d" in words
     assert "/m10" not in words
+    assert in_words({"missing": [f"/m{n}" for n in range(10)]}).endswith("/m9")
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

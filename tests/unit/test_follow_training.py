@@ -79,6 +79,42 @@ def test_a_failure_elsewhere_stops_this_node(follow):
     assert ["timeout", "61", "systemctl", "stop", "u"] in asked
 
 
+@pytest.mark.parametrize("active_state", ["active", "deactivating"])
+def test_a_node_that_a_stop_leaves_running_is_not_called_stopped(follow, active_state):
+    follow.note.write_text("n0: boom")
+    outcome, asked = follow([state(), {**state(), "active_state": active_state}])
+    assert outcome["outcome"] == "failed"
+    assert outcome["reason"] == f"u is still {active_state} after a stop"
+    assert outcome["log"] == "/x/train.log"
+    assert ["timeout", "61", "systemctl", "stop", "u"] in asked
+
+
+@pytest.mark.parametrize("answers", [[AnsibleConnectionFailure("gone")], [state(), AnsibleConnectionFailure("gone")],
+                                     [state(), {"unreachable": True, "msg": "gone"}], [state(), {"failed": True, "msg": "gone"}]])
+def test_a_node_that_is_lost_while_it_is_stopped_is_not_called_stopped(follow, answers):
+    follow.note.write_text("n0: boom")
+    outcome, _ = follow(answers)
+    assert outcome["outcome"] == "unreachable"
+    assert outcome["reason"] == "could not be stopped after the failure of n0: boom: gone"
+    assert follow.note.read_text() == "n0: boom"
+
+
+def test_a_node_that_had_ended_before_the_stop_keeps_its_own_end(follow):
+    follow.note.write_text("n0: boom")
+    outcome, asked = follow([state(False, result=GOOD)])
+    assert (outcome["outcome"], outcome["ended_at"]) == ("succeeded", 1.0)
+    outcome, more = follow([state(False, result={"status": "failed", "reason": "torchrun exited 7"}, status=1)])
+    assert (outcome["outcome"], outcome["reason"]) == ("failed", "torchrun exited 7")
+    assert not any("stop" in str(words) for words in asked + more)
+
+
+def test_a_stopped_node_tells_why_and_when(follow):
+    follow.note.write_text("n0: boom")
+    outcome, _ = follow([state(), state(False)])
+    assert {key: outcome[key] for key in ("outcome", "reason", "log", "log_tail", "ended_at")} == {
+        "outcome": "stopped", "reason": "stopped after the failure of n0: boom", "log": "/x/train.log", "log_tail": "tail", "ended_at": 1.0}
+
+
 def test_a_node_that_is_lost_for_a_moment_is_asked_again(follow):
     outcome, _ = follow([AnsibleConnectionFailure("gone"), state(), state(False, result=GOOD)])
     assert outcome["outcome"] == "succeeded"

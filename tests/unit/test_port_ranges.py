@@ -15,9 +15,10 @@ def test_union_is_ascending_and_joined() -> None:
     assert port_ranges(["60000-60031,16666", "", "16667", "60010-60040"]) == "16666-16667,60000-60040"
     assert port_ranges("") == ""
     assert port_ranges("8080") == "8080"
+    assert port_ranges("65534-65535,7-7,0") == "0,7,65534-65535"
 
 
-@pytest.mark.parametrize("text", ["x", "5-1", "70000", "1-", "-1", "1-2-3"])
+@pytest.mark.parametrize("text", ["x", "5-1", "5-4", "70000", "65536", "65535-65536", "1-", "-1", "1-2-3"])
 def test_no_port(text: str) -> None:
     with pytest.raises(AnsibleFilterError, match="no port or range"):
         port_filter.FilterModule().filters()["port_ranges"]([text])

@@ -1,4 +1,5 @@
 """Every role keeps the one skeleton: its defaults, argument specs and README say the same."""
+import functools
 import json
 import os
 import re
@@ -56,11 +57,75 @@ def ansible(*words, **variables):
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("tag", ["preflight", "node_base", "cann_toolkit", "conda_env", "megatron", "ascendspeed", "tokenizer", "dataset",
-                                 "data_share", "pretrain"])
-def test_one_tag_runs_the_role(tag):
-    listed = ansible("ansible-playbook", "site.yml", "-i", "inventory/ascend", "--tags", tag, "--list-tasks")
-    assert f"ascend.cluster.{tag}" in listed or f"TAGS: [{tag}" in listed or f", {tag}" in listed
+# The tags of README.md: a step each, and the phases.
+STEPS = ["preflight", "node_base", "cann_toolkit", "conda_env", "megatron", "ascendspeed", "tokenizer", "dataset", "data_share", "pretrain"]
+PHASES = ["preflight", "install", "configure", "verify", "launch"]
+# A tag that brings another step along.
+BESIDES = {"pretrain": ["preflight"]}
+
+
+@functools.lru_cache(maxsize=None)
+def listed(tags=""):
+    """What site.yml has to do with these tags: the tasks of each play, without those that are tagged always."""
+    output = ansible("ansible-playbook", "site.yml", "-i", "inventory/ascend", "--list-tasks", *(["--tags", tags] if tags else []))
+    plays = {}
+    for line in output.splitlines():
+        text, _, found = line.strip().partition("\tTAGS: [")
+        if text.startswith("play #"):
+            tasks = plays.setdefault(text.split(": ", 1)[1].strip(), [])
+        elif found and "always" not in found.rstrip("]").split(", "):
+            tasks.append(text.split(" : ", 1)[-1].strip())
+    return plays
+
+
+def plays_of(step):
+    return [play["name"] for play in yaml.safe_load((ROOT / f"playbooks/{step}.yml").read_text(encoding="utf-8"))]
+
+
+def names(tasks):
+    """Names of the tasks of a file that show in a list: not blocks themselves, their rescue, and imports."""
+    for task in tasks:
+        yield from names(task.get("block", []))
+        if "block" not in task and not any(word.startswith(("ansible.builtin.import_", "ansible.builtin.include_", "ansible.builtin.meta")) for word in task):
+            yield task["name"]
+
+
+def test_every_step_has_a_tag():
+    assert sorted(STEPS) == sorted(set(ROLES) - {"cluster", "plan"})
+    assert {name for step in STEPS for name in plays_of(step)} == {name for name, tasks in listed().items() if tasks}
+
+
+@pytest.mark.parametrize("tag", STEPS)
+def test_one_tag_runs_the_whole_role_and_no_other(tag):
+    # preflight is a phase as well: of the other roles it runs what bears that name.
+    others = STEPS if tag == "preflight" else [tag, *BESIDES.get(tag, [])]
+    for play in plays_of(tag):
+        assert listed()[play]
+        assert listed(tag)[play] == listed()[play]
+    assert {play for play, tasks in listed(tag).items() if tasks} <= {play for step in others for play in plays_of(step)}
+    for step in BESIDES.get(tag, []):
+        assert all(listed(tag)[play] == listed()[play] for play in plays_of(step))
+
+
+@pytest.mark.parametrize("role", STEPS)
+def test_a_phases_tag_runs_that_phase_of_the_role_and_no_later_one(role):
+    def tasks(tag):
+        return {task for play in plays_of(role) for task in listed(tag)[play]}
+
+    files = {phase: set(names(load(role, f"tasks/{phase}.yml"))) for phase in PHASES if (ROOT / f"roles/{role}/tasks/{phase}.yml").exists()}
+    assert any(files.values())
+    for phase, expected in files.items():
+        assert expected - tasks(phase) == set()
+    for phase, others in (("install", ("preflight", "configure", "verify")), ("configure", ("preflight", "install", "verify")),
+                          ("verify", ("preflight", "install")), ("launch", ("preflight", "install", "configure", "verify"))):
+        for other in others:
+            assert files.get(phase, set()) & tasks(other) == set(), f"{phase}.yml with --tags {other}"
+
+
+def test_a_misspelt_tag_runs_nothing():
+    plays = listed(",".join(f"{tag}x" for tag in [*STEPS, *PHASES]))
+    assert {play: tasks for play, tasks in plays.items() if tasks} == {}
+    assert plays
 
 
 @pytest.mark.parametrize("inventory", ["inventory/ascend", "inventory/ascend/hosts.yml", "inventory/rehearsal"])

@@ -63,6 +63,20 @@ def test_the_culprit_is_not_who_lost_its_peer():
     assert "Failed after it, or for losing it: a." in verdict["message"]
 
 
+def test_torchruns_summary_is_no_error_of_a_nodes_own():
+    lost = "[rank0]: RuntimeError: [../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:4242"
+    summary = "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"
+    own = "[rank2]: ValueError: bad shape"
+    both = f"{own}\n{lost}\n{summary}"  # it failed by itself, and its other ranks then lost it
+    for names in (("a", "b"), ("b", "a")):
+        outcomes = {"a": outcome("failed", f"{lost}\n{summary}", 5.0), "b": outcome("failed", both, 9.0)}
+        verdict = training_verdict({name: outcomes[name] for name in names}, 10)
+        assert verdict["culprit"] == "b"
+    # None of them has one: the first to end.
+    verdict = training_verdict({"a": outcome("failed", f"{lost}\n{summary}", 9.0), "b": outcome("failed", lost, 5.0)}, 10)
+    assert verdict["culprit"] == "b"
+
+
 def test_between_equals_the_first_to_end_is_named():
     assert training_verdict({"a": outcome("failed", "", 9.0), "b": outcome("failed", "", 5.0)}, 10)["culprit"] == "b"
 

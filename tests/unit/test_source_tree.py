@@ -183,9 +183,33 @@ def test_a_file_made_by_a_patch_is_ours(tree: st.SourceTree) -> None:
     assert again.inspect()["untracked"] == ["megatron/new.py"]
 
 
+def test_files_of_others_beside_ours_are_not_taken_away(tree: st.SourceTree) -> None:
+    apply(tree)
+    (tree.path / "mine.py").write_text("x")
+    state = tree.inspect()
+    assert (state["untracked"], state["ours"]) == (["mine.py"], ["megatron/core.py", "pretrain_gpt.py"])
+    tree.restore(state["ours"])
+    assert (tree.path / "mine.py").read_text() == "x"
+
+
+def test_permissions_that_changed_are_an_edit(tree: st.SourceTree) -> None:
+    apply(tree)
+    (tree.path / "megatron" / "other.py").chmod(0o755)
+    state = tree.inspect()
+    assert (state["edits"], state["ours"]) == (["megatron/other.py"], ["megatron/core.py", "pretrain_gpt.py"])
+
+
+def test_a_removed_script_is_an_edit_and_no_crash(tree: st.SourceTree) -> None:
+    git(tree.path, "apply", str(tree.patches[1]))
+    (tree.path / tree.script).unlink()
+    state = tree.inspect()
+    assert (state["edits"], state["ours"], state["hooks"]) == (["pretrain_gpt.py"], ["megatron/core.py"], [])
+
+
 def test_absent_empty_and_foreign_folders(tmp_path: Path) -> None:
     assert st.SourceTree(str(tmp_path / "none")).inspect()["empty"] is True
     (tmp_path / "full").mkdir()
+    assert st.SourceTree(str(tmp_path / "full")).inspect()["empty"] is True
     (tmp_path / "full" / "file").write_text("x")
     state = st.SourceTree(str(tmp_path / "full")).inspect()
     assert (state["exists"], state["repository"], state["empty"]) == (True, False, False)
