@@ -159,7 +159,9 @@ class _Node:
         self.ended = float(self.spec.get("ended", last + (3 if self.outcome == "failed" else 8)))
         self.silent = self.spec.get("launcher") == "silent"
         self.death = self.outcome == "stopped" or self.spec.get("launcher") == "death"
-        default = {"failed": "torchrun exited 1", "stopped": f"stopped after the failure of {self.spec.get('after', 'another node')}: torchrun exited 1",
+        other = self.spec.get("after", "")
+        because = nodes.get(other, nodes.get("others", {})).get("reason", "torchrun exited 1")
+        default = {"failed": "torchrun exited 1", "stopped": f"stopped after the failure of {other}: {because}",
                    "succeeded": f"{TRAIN_ITERS} iterations, 4 checkpoint shards of this node in /opt/ascend-cluster/ckpt",
                    "unreachable": "no answer for 300 s (pretrain_unreachable_timeout): ssh: connect to host port 22: Connection timed out"}
         self.reason = str(self.spec.get("reason", default[self.outcome]))
@@ -247,11 +249,11 @@ class _Node:
     def launcher(self) -> list[_Block]:
         """torchrun's and the launch script's own lines: at the start, at the failure, at the end."""
         row = self.row
-        begin = _Block(-70, None, "stderr", [
-            f"pretrain: node {self.rank}/{row.nodes}, {row.ranks_per_node} ranks, master 10.0.0.11:6000, run {_RUN}",
+        begin = _Block(-70, None, "stderr", [f"pretrain: node {self.rank}/{row.nodes}, {row.ranks_per_node} ranks, master 10.0.0.11:6000, run {_RUN}"])
+        begin.lines += [] if self.spec.get("launcher") == "missing" else [
             self._log("W", -70, "run", "*****************************************"),
             self._log("W", -70, "run", "Setting OMP_NUM_THREADS environment variable for each process to be 1 in default, "
-                      "to avoid your system being overloaded")])
+                      "to avoid your system being overloaded")]
         lines: list[str] = []
         bad = {rank: found for rank, found in self.exits.items() if found[1] != 0}
         alive = [rank for rank in self.everybody if rank not in self.exits]
@@ -263,7 +265,7 @@ class _Node:
             lines = [self._log("W", end - 1, "elastic.agent.server.api", "Received 15 death signal, shutting down workers"), *sends,
                      *self._trace("    raise SignalException(f\"Process {os.getpid()} got signal: {sigval}\", sigval=sigval)"),
                      f"torch.distributed.elastic.multiprocessing.api.SignalException: Process {self.pid(None)} got signal: 15"]
-        elif bad and self.spec.get("launcher") != "no summary":
+        elif bad and self.spec.get("launcher") != "cut":
             lines = [*sends, *self._summary(bad, alive)]
         state = "succeeded" if self.outcome == "succeeded" else "FAILED"
         told = "stopped by SIGTERM" if self.death else self.reason
