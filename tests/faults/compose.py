@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from tests.faults import torchrun
+
 HERE = Path(__file__).parent
 #: the moment of the fault, by the controller's clock
 T0 = 1764126432.0
@@ -159,7 +161,9 @@ class _Node:
         self.ended = float(self.spec.get("ended", last + (3 if self.outcome == "failed" else 8)))
         self.silent = self.spec.get("launcher") == "silent"
         self.death = self.outcome == "stopped" or self.spec.get("launcher") == "death"
-        default = {"failed": "torchrun exited 1", "stopped": f"stopped after the failure of {self.spec.get('after', 'another node')}: torchrun exited 1",
+        other = self.spec.get("after", "")
+        because = nodes.get(other, nodes.get("others", {})).get("reason", "torchrun exited 1")
+        default = {"failed": "torchrun exited 1", "stopped": f"stopped after the failure of {other}: {because}",
                    "succeeded": f"{TRAIN_ITERS} iterations, 4 checkpoint shards of this node in /opt/ascend-cluster/ckpt",
                    "unreachable": "no answer for 300 s (pretrain_unreachable_timeout): ssh: connect to host port 22: Connection timed out"}
         self.reason = str(self.spec.get("reason", default[self.outcome]))
@@ -229,70 +233,27 @@ class _Node:
                 record["where"] = f"{where[-1][0]}:{where[-1][1]} in {where[-1][2]}"
         return record
 
-    # What the launcher says, in the form of the row's torch
-
-    def _log(self, level: str, at: float, module: str, text: str) -> str:
-        now = self.when(at)
-        if self.row.torch == "2.1":
-            return f"[{now.strftime('%Y-%m-%d %H:%M:%S')},511] torch.distributed.{module}: [{'WARNING' if level == 'W' else 'ERROR'}] {text}"
-        line = {"2.7": 874, "2.13": 1002}[self.row.torch]
-        return f"{level}{now.strftime('%m%d %H:%M:%S')}.511000 {self.pid(None)} site-packages/torch/distributed/{module.replace('.', '/')}.py:{line}] {text}"
-
-    def _trace(self, end: str) -> list[str]:
-        base = f"/opt/env/lib/python3.{'8' if self.row.torch == '2.1' else '11'}/site-packages/torch/distributed"
-        return ["Traceback (most recent call last):", '  File "/opt/env/bin/torchrun", line 8, in <module>', "    sys.exit(main())",
-                f'  File "{base}/elastic/multiprocessing/errors/__init__.py", line 346, in wrapper', "    return f(*args, **kwargs)",
-                f'  File "{base}/run.py", line 806, in main', "    run(args)", f'  File "{base}/launcher/api.py", line 264, in launch_agent', end]
-
     def launcher(self) -> list[_Block]:
-        """torchrun's and the launch script's own lines: at the start, at the failure, at the end."""
-        row = self.row
-        begin = _Block(-70, None, "stderr", [
-            f"pretrain: node {self.rank}/{row.nodes}, {row.ranks_per_node} ranks, master 10.0.0.11:6000, run {_RUN}",
-            self._log("W", -70, "run", "*****************************************"),
-            self._log("W", -70, "run", "Setting OMP_NUM_THREADS environment variable for each process to be 1 in default, "
-                      "to avoid your system being overloaded")])
-        lines: list[str] = []
-        bad = {rank: found for rank, found in self.exits.items() if found[1] != 0}
-        alive = [rank for rank in self.everybody if rank not in self.exits]
-        end = self.ended
-        sends = [self._log("W", end - 1, "elastic.multiprocessing.api", f"Sending process {self.pid(rank)} closing signal SIGTERM") for rank in alive]
+        """torchrun's and the launch script's own lines: at the start, and at the end."""
+        mode = self.spec.get("launcher", "")
+        begin = [f"pretrain: node {self.rank}/{self.row.nodes}, {self.row.ranks_per_node} ranks, master 10.0.0.11:6000, run {_RUN}"]
+        found = [_Block(-70, None, "stderr", begin)]
+        if mode != "missing":
+            begin += torchrun.start(self.row.torch, self.pid(None), self.when(-70))
         if self.silent:
-            return [begin]
+            return found
+        ended = self.when(self.ended - 1)
+        bad = [torchrun.Failure(rank, rank - self.first, self.pid(rank), status, at, self.when(at))
+               for rank, (at, status) in sorted(self.exits.items()) if status]
+        alive = [torchrun.Failure(rank, rank - self.first, self.pid(rank), -15, self.ended, ended) for rank in self.everybody if rank not in self.exits]
+        lines: list[str] = []
         if self.death:
-            lines = [self._log("W", end - 1, "elastic.agent.server.api", "Received 15 death signal, shutting down workers"), *sends,
-                     *self._trace("    raise SignalException(f\"Process {os.getpid()} got signal: {sigval}\", sigval=sigval)"),
-                     f"torch.distributed.elastic.multiprocessing.api.SignalException: Process {self.pid(None)} got signal: 15"]
-        elif bad and self.spec.get("launcher") != "no summary":
-            lines = [*sends, *self._summary(bad, alive)]
+            lines = torchrun.stopped(self.row.torch, self.pid(None), ended, alive)
+        elif bad and mode != "cut":
+            lines = torchrun.summary(self.row.torch, self.pid(None), ended, self.name, bad, alive)
         state = "succeeded" if self.outcome == "succeeded" else "FAILED"
         told = "stopped by SIGTERM" if self.death else self.reason
-        return [begin, _Block(end - 0.5, None, "stderr", [*lines, f"pretrain: node {self.rank}: {state}: {told}"])]
-
-    def _summary(self, bad: dict[int, tuple[float, int]], alive: list[int]) -> list[str]:
-        root = min(bad, key=lambda rank: (int(bad[rank][0] // 1), rank))
-        names = {-9: "SIGKILL", -11: "SIGSEGV", -15: "SIGTERM", -6: "SIGABRT", -7: "SIGBUS"}
-
-        def entry(index: int, rank: int, at: float, status: int) -> list[str]:
-            signal = f"Signal {-status} ({names[status]}) received by PID {self.pid(rank)}" if status < 0 else \
-                "To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html"
-            named = f"  ({names[status]})" if status < 0 and self.row.torch == "2.13" else ""
-            return [f"[{index}]:", f"  time      : {self.when(at).strftime('%Y-%m-%d_%H:%M:%S')}", f"  host      : {self.name}",
-                    f"  rank      : {rank} (local_rank: {rank - self.first})", f"  exitcode  : {status} (pid: {self.pid(rank)}){named}",
-                    "  error_file: <N/A>", f"  traceback : {signal}"]
-
-        # One look a few seconds: whoever ended until then has the same moment. torch 2.13 lists those that it ended itself, too.
-        seen = max(at for at, _ in bad.values())
-        others = [(rank, seen, status) for rank, (_, status) in sorted(bad.items()) if rank != root]
-        if self.row.torch == "2.13":
-            others = sorted([*others, *((rank, seen, -15) for rank in alive)])
-        rule, thin = "=" * 60, "-" * 60
-        return [self._log("E", self.ended - 0.8, "elastic.multiprocessing.api", f"failed (exitcode: {bad[root][1]}) local_rank: {root - self.first} "
-                          f"(pid: {self.pid(root)}) of binary: /opt/env/bin/python"),
-                *self._trace("    raise ChildFailedError("), "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
-                rule, "pretrain_gpt.py FAILED", thin, "Failures:", *(["  <NO_OTHER_FAILURES>"] if not others else []),
-                *(line for index, (rank, at, status) in enumerate(others, 1) for line in entry(index, rank, at, status)),
-                thin, "Root Cause (first observed failure):", *entry(0, root, seen, bad[root][1]), rule]
+        return [*found, _Block(self.ended - 0.5, None, "stderr", [*lines, f"pretrain: node {self.rank}: {state}: {told}"])]
 
     def start(self) -> list[_Block]:
         """What every run prints before anything is wrong, and the iterations, which the last rank prints."""
