@@ -120,7 +120,8 @@ def interface_error(facts: Mapping[str, Any], address: str, interface: str) -> s
     Returns:
         "" when the interface carries the address; else what it carries, and which interface carries the address.
     """
-    carried = _addresses(facts, interface)
+    # gloo takes several interfaces, separated by commas.
+    carried = [address for name in interface.split(",") for address in _addresses(facts, name)]
     try:
         if any(ip_address(other) == ip_address(address) for other in carried):
             return ""
