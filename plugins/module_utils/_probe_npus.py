@@ -147,7 +147,7 @@ def _describe(process: Mapping[str, Any], seen: Mapping[int, Process]) -> str:
     """Name a process that npu-smi lists, and its owner where /proc has the same one (in a container its ids are others)."""
     known = seen.get(process["pid"])
     name = str(process["name"])
-    if known and name and not (known.name.startswith(name) or name.startswith(known.name) or name in known.command):
+    if known and not known.name.startswith(name[:15]) and name not in known.command:
         known = None
     return f"{name or (known.name if known else 'a process')} (pid {process['pid']}{f' of {known.owner}' if known else ''})"
 

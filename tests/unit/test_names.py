@@ -76,6 +76,8 @@ def test_all_names_of_the_samples_and_inventories_are_known() -> None:
 def test_the_hosts_are_folded() -> None:
     many = {f"n{number}": ["plan_sed"] if number else [] for number in range(9)}
     assert "plan_sed is set for n1, n2, n3 … (8 nodes), and" in _names.judge(many, (), ROOT)["errors"][0]
+    few = {f"n{number}": ["plan_sed"] if number else [] for number in range(4)}
+    assert "plan_sed is set for n1, n2, n3, and" in _names.judge(few, (), ROOT)["errors"][0]
     assert "is set for all nodes, and" in _names.judge({"a": ["plan_sed"], "b": ["plan_sed"]}, (), ROOT)["errors"][0]
 
 
