@@ -38,7 +38,7 @@ _value:
 
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _probe
+from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _probe
 
 
 def preflight_report(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], errors: Sequence[str],
@@ -48,7 +48,7 @@ def preflight_report(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, A
     for host in hosts:
         judged = hostvars[host].get("__preflight_node")
         nodes[host] = judged if judged is not None else _probe.node({}, settings, host)
-    return _probe.report(nodes, errors, settings)
+    return _findings.report(nodes, errors, settings)
 
 
 class FilterModule:

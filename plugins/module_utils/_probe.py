@@ -1,28 +1,16 @@
-"""Judges what the preflight probe saw on the nodes, and words it for a person.
-
-A *finding* is a mapping of ``cause`` (what is wrong), ``found`` (what this node shows), ``expected`` and ``remedy``
-(with the variable or command). Findings that differ in ``found`` only are folded over the nodes that have them.
-"""
+"""Judges what the preflight probe saw on a node; :mod:`_findings` puts the findings of all nodes together."""
 from __future__ import annotations
 
-import ipaddress
-import statistics
-from typing import Any, Dict, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi
+from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi, _probe_npus
+from ansible_collections.ascend.cluster.plugins.module_utils._findings import RUNNING, Finding, finding
+from ansible_collections.ascend.cluster.plugins.module_utils._topology import ip_address
 
 BEGIN = "ASCEND-PROBE 1 BEGIN"
 END = "ASCEND-PROBE 1 END"
-RUNNING = ("active", "activating", "deactivating", "reloading")
 _GIB = 1024 * 1024  # KiB
 _NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb2", "lustre", "gpfs", "fuseblk", "ceph", "glusterfs", "beegfs")
-
-Finding = Dict[str, str]
-
-
-def finding(cause: str, found: str, expected: str, remedy: str) -> Finding:
-    """Make a finding; ``remedy`` is one or more whole sentences."""
-    return {"cause": cause, "found": found, "expected": expected, "remedy": remedy}
 
 
 def parse(output: str) -> dict[str, list[str]]:
@@ -103,9 +91,11 @@ def _system(values: Mapping[str, list[str]], settings: Mapping[str, Any]) -> Ite
                       "Allow sudo for ansible_user, or log in as root.")
     pretty = "".join(values.get("os_PRETTY_NAME", values.get("os_ID", ["no /etc/os-release"]))).strip("\"'")
     supported = [str(name).lower() for name in settings["supported_os"]]
-    if not set(_os_words(values)) & set(supported):
-        yield finding("The operating system is not supported", pretty, "one of " + ", ".join(supported),
-                      "Use another system, or add its os-release ID to preflight_supported_os and a vars file to role node_base.")
+    # A platform that the site names for the node says that its system is like that one.
+    if not settings["platform"] and not set(_os_words(values)) & set(supported):
+        yield finding("The operating system is not supported", pretty, "one of " + ", ".join(supported) + " in ID or ID_LIKE of /etc/os-release",
+                      "Use another system; or, where it takes packages like Debian or RedHat, set node_base_platform to that one "
+                      "for the node (inventory or group_vars/all/node_base.yml).")
     arch = "".join(values.get("arch", ["unknown"]))
     if arch not in settings["supported_arch"]:
         yield finding("The architecture is not supported", arch, " or ".join(settings["supported_arch"]),
@@ -138,39 +128,6 @@ def _space(values: Mapping[str, list[str]], settings: Mapping[str, Any], job: bo
                       "CANN's file locks do not work there; set cann_toolkit_install_path to a local disk.")
 
 
-def _hardware(values: Mapping[str, list[str]], settings: Mapping[str, Any], smi: Mapping[str, Any],
-              job: bool) -> Iterable[Finding]:
-    if not any(line.startswith("Version=") for line in values.get("driver_info", [])):
-        yield finding("The NPU driver is not installed", f"no Version= in {settings['driver_info']}", "an installed driver",
-                      "Install the vendor's driver and firmware (HDK), and reboot.")
-    count = int(settings["nproc_per_node"])
-    tool = "".join(values.get("npu_smi", []))
-    if not tool:
-        yield finding("npu-smi is not installed", "none on the PATH, in /usr/local/bin or /usr/local/sbin",
-                      "npu-smi, which comes with the driver", "Install the vendor's driver and firmware (HDK).")
-        return
-    code = "".join(values.get("npu_smi_rc", ["unknown"]))
-    if code != "0" or not smi["chips"]:
-        said = _one_line(" ".join(values.get("npu_smi_line", [])))[:200]
-        yield finding("npu-smi shows no NPU", f"return code {code}: {said or 'no output'}", f"{count} NPUs",
-                      "Run `npu-smi info` on the node; after 30 s it counts as stuck (return code 124). "
-                      "Check that driver and firmware fit, and `dmesg`.")
-        return
-    for chip in smi["chips"]:
-        if not _npu_smi.usable(chip):
-            yield finding("An NPU is not healthy", f"NPU {chip['npu']} chip {chip['chip']} is {chip['health']}",
-                          " or ".join(_npu_smi.USABLE), "Run `npu-smi info -t health -i <NPU>`; reset or replace it.")
-    usable = sum(_npu_smi.usable(chip) for chip in smi["chips"])
-    if usable < count:
-        yield finding("Too few NPUs", f"{usable} usable of {len(smi['chips'])}", f"at least {count} (plan_nproc_per_node)",
-                      "Repair the node, take it out of the inventory group, or lower plan_nproc_per_node for all nodes.")
-    if not job and smi["processes"]:
-        users = sorted({f"{process['name']} (pid {process['pid']})" for process in smi["processes"]})
-        npus = sorted({process["npu"] for process in smi["processes"]})
-        yield finding("NPUs are in use", f"NPU {', '.join(map(str, npus))} by {', '.join(users[:4])}"
-                      + (" …" if len(users) > 4 else ""), "idle NPUs", "Stop these processes, or wait for them.")
-
-
 def _network(values: Mapping[str, list[str]], settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:
     own = {_address(line.split()[0]) for line in values.get("address", []) if line.split()}
     address = _address(str(settings.get("address") or ""))
@@ -201,7 +158,7 @@ def _network(values: Mapping[str, list[str]], settings: Mapping[str, Any], job: 
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text.split("%")[0]))
+        return str(ip_address(text))
     except ValueError:
         return ""
 
@@ -222,13 +179,16 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
         settings: ``min_python``, ``supported_os``, ``supported_arch``, ``min_free_gib``, ``min_cann_free_gib``,
             ``workspace_path``, ``cann_path``, ``driver_info``, ``nproc_per_node``, ``hccl_ports`` ("60000-60031"),
             ``address`` (the node's cluster address or ""), ``master_port`` (on the master, else ""), ``nfs`` (whether
-            the nodes are going to share by NFS).
+            the nodes are going to share by NFS), ``platform`` (node_base_platform), ``precision`` (of the plan),
+            ``kernels_src`` (the archive of kernels, "" where unknown), ``max_npu_memory_used_percent``, ``user`` (who
+            trains) and ``unit`` (the training's systemd unit).
         host: its name in the inventory.
 
     Returns:
         ``findings``, ``job`` (systemd's state of the training unit; "unknown" when it cannot be told) and ``facts``
-        (``npus``, ``npu_names``, ``driver``, ``python``, ``clock_offset`` in seconds, ``user_ids`` uid:gid of
-        the training user where there is one; all absent without an answer).
+        (``npus``, ``npu_names``, ``unknown_chips`` (names whose generation cannot be told), ``driver``, ``python``,
+        ``clock_offset`` in seconds, ``user_ids`` uid:gid of the training user where there is one; all absent without
+        an answer).
     """
     try:
         values = parse(str(result.get("stdout") or ""))
@@ -236,13 +196,14 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
         return {"findings": [no_answer(result, host)], "job": "unknown", "facts": {}}
     state = "".join(values.get("unit_state", [])) or "unknown"
     job = state in RUNNING
-    smi = _npu_smi.parse("\n".join(values.get("npu_smi_line", [])))
+    smi, unread = _probe_npus.read(values)
     findings = [*_python(values, settings), *_system(values, settings), *_space(values, settings, job),
-                *_hardware(values, settings, smi, job), *_network(values, settings, job)]
+                *_probe_npus.judge(values, settings, smi, unread, state, job), *_network(values, settings, job)]
     driver = [line.partition("=")[2].strip() for line in values.get("driver_info", []) if line.startswith("Version=")]
     date = "".join(values.get("date", []))
     facts: dict[str, Any] = {
         "npus": sum(_npu_smi.usable(chip) for chip in smi["chips"]), "npu_names": sorted({c["name"] for c in smi["chips"]}),
+        "unknown_chips": _probe_npus.unknown_chips(smi["chips"]),
         "driver": driver[0] if driver else "", "python": _one_line(" ".join(values.get("python_version", []))),
         "arch": "".join(values.get("arch", [])),
     }
@@ -252,115 +213,3 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
     if "user_ids" in values:
         facts["user_ids"] = values["user_ids"][0]
     return {"findings": findings, "job": state, "facts": facts}
-
-
-def _between_nodes(nodes: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, list[Finding]]:
-    """Find what is wrong only in comparison: counts of NPUs, driver versions, clocks."""
-    found: dict[str, list[Finding]] = {host: [] for host in nodes}
-    count = int(settings["nproc_per_node"])
-
-    def odd(name: str, hosts: Sequence[str], cause: str, expected: str, remedy: str) -> None:
-        values = [nodes[host]["facts"][name] for host in hosts]
-        if len(set(values)) > 1:
-            usual = statistics.mode(values)
-            for host, value in zip(hosts, values):
-                if value != usual:
-                    found[host].append(finding(cause, str(value), f"{usual}, as on {values.count(usual)} of "
-                                               f"{len(values)} nodes{expected}", remedy))
-
-    odd("npus", [host for host in nodes if nodes[host]["facts"].get("npus", 0) >= count],
-        "The number of usable NPUs differs between the nodes", "",
-        "Repair the node, or take it out of the inventory group: every node starts plan_nproc_per_node ranks.")
-    odd("driver", [host for host in nodes if nodes[host]["facts"].get("driver")],
-        "The driver version differs between the nodes", "",
-        "Install the same driver and firmware on all nodes: HCCL fails between different ones.")
-    if settings.get("nfs"):
-        odd("user_ids", [host for host in nodes if nodes[host]["facts"].get("user_ids")],
-            "The training user has other numbers (uid:gid) than on the other nodes", "",
-            "NFS knows users by number: give cluster_user the same uid and gid on all nodes (usermod -u, groupmod -g); "
-            "node_base_uid sets them where the user is made.")
-    offsets = {host: data["facts"]["clock_offset"] for host, data in nodes.items() if "clock_offset" in data["facts"]}
-    if offsets:
-        middle = statistics.median_low(offsets.values())
-        most = float(settings["max_clock_skew_seconds"])
-        for host, offset in offsets.items():
-            if abs(offset - middle) > most:
-                found[host].append(finding(
-                    "The clock differs from the other nodes", f"{offset - middle:+.0f} s",
-                    f"at most {most:g} s (preflight_max_clock_skew_seconds)", "Start chrony or another time service there."))
-    return found
-
-
-def fold_names(hosts: Sequence[str]) -> str:
-    """Shorten a list of nodes: ``node3, node4, node5 … node19 (17 nodes)``."""
-    if len(hosts) <= 4:
-        return ", ".join(hosts)
-    return f"{', '.join(hosts[:3])} … {hosts[-1]} ({len(hosts)} nodes)"
-
-
-def _word(cause: str, expected: str, remedy: str, found: Sequence[tuple[str, str]]) -> str:
-    by_value: dict[str, list[str]] = {}
-    for host, value in found:
-        by_value.setdefault(value, []).append(host)
-    if len(by_value) == 1:
-        shown = next(iter(by_value))
-    else:
-        some = [f"{value} on {fold_names(hosts)}" for value, hosts in list(by_value.items())[:4]]
-        shown = "; ".join(some) + (f"; and {len(by_value) - 4} more" if len(by_value) > 4 else "")
-    return f"{cause}: found {shown}; expected {expected}. {remedy}"
-
-
-def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the findings about the cluster and of all nodes into one message.
-
-    Args:
-        nodes: what :func:`node` returned, by name, in the order of the inventory.
-        errors: messages about the inventory and the plan.
-        settings: ``nproc_per_node``, ``max_clock_skew_seconds`` and ``nfs``.
-
-    Returns:
-        ``message``: for the refusal, "" when there is nothing to refuse; ``summary``: one line about the nodes;
-        ``count``: number of different findings.
-    """
-    between = _between_nodes(nodes, settings)
-    # Equal findings over the nodes that have them, then those with the same set of nodes under one heading.
-    folded: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-    for host, data in nodes.items():
-        for item in [*data["findings"], *between[host]]:
-            remedy = item["remedy"].replace(f"`ansible {host} ", "`ansible NODE ")
-            folded.setdefault((item["cause"], item["expected"], remedy), []).append((host, item["found"]))
-    headings: dict[tuple[str, ...], list[str]] = {}
-    for (cause, expected, remedy), found in folded.items():
-        hosts = tuple(dict.fromkeys(host for host, _ in found))
-        if len(hosts) == 1:
-            remedy = remedy.replace("`ansible NODE ", f"`ansible {hosts[0]} ")
-            found = [(hosts[0], ", ".join(value for _, value in found))]
-        headings.setdefault(hosts, []).append(_word(cause, expected, remedy, found))
-    count = len(errors) + sum(len(texts) for texts in headings.values())
-    blocks = []
-    if errors:
-        blocks.append("\n".join(["The inventory and the plan:", *(f"  - {error}" for error in errors)]))
-    for hosts, texts in headings.items():
-        blocks.append("\n".join([f"{fold_names(hosts)}:", *(f"  - {text}" for text in texts)]))
-    message = ""
-    if count:
-        bad = len({host for hosts in headings for host in hosts})
-        where = f" on {bad} of {len(nodes)} nodes" if bad else ""
-        message = "\n\n".join([f"Preflight: {count} finding{'s' if count != 1 else ''}{where}. Nothing has been changed.",
-                               *blocks])
-    return {"message": message, "count": count, "summary": summary(nodes)}
-
-
-def summary(nodes: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line: how many nodes, their NPUs, drivers and Python versions."""
-    facts = [data["facts"] for data in nodes.values() if data["facts"]]
-
-    def seen(values: Iterable[Any]) -> str:
-        return ", ".join(sorted({str(value) for value in values if value != ""})) or "unknown"
-
-    running = sum(data["job"] in RUNNING for data in nodes.values())
-    return (f"{len(nodes)} node{'s' if len(nodes) != 1 else ''} ready: NPUs on each {seen(fact['npus'] for fact in facts)} "
-            f"({seen(name for fact in facts for name in fact['npu_names'])}), "
-            f"driver {seen(fact['driver'] for fact in facts)}, Python {seen(fact['python'] for fact in facts)}, "
-            f"{seen(fact['arch'] for fact in facts)}"
-            + (f"; the training job runs on {running}" if running else ""))

@@ -1,27 +1,32 @@
 """What the preflight finds, and how it says so."""
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.ascend.cluster.plugins.filter import preflight_report as report_filter
-from ansible_collections.ascend.cluster.plugins.module_utils import _probe
+from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _npu_chips, _probe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 HERE = Path(__file__).parent
 PROBE = HERE.parent.parent / "roles" / "preflight" / "files" / "probe.sh"
 SMI = {name: yaml.safe_load((HERE / "recorded" / "npu_smi" / f"{name}.yml").read_text(encoding="utf-8"))
-       for name in ("910b4_idle", "910b_busy_tight_slash", "driver_broken")}
+       for name in (path.stem for path in (HERE / "recorded" / "npu_smi").glob("*.yml"))}
 
 SETTINGS: dict[str, Any] = {
     "min_python": "3.8", "supported_os": ["openEuler", "debian", "rhel"], "supported_arch": ["aarch64", "x86_64"],
     "min_free_gib": 100, "min_cann_free_gib": 10, "workspace_path": "/opt/ascend-cluster", "cann_path": "/usr/local/Ascend",
     "driver_info": "/usr/local/Ascend/driver/version.info", "nproc_per_node": 1, "hccl_ports": "60000-60031,16666",
     "address": "192.0.2.11", "master_port": 6000, "max_clock_skew_seconds": 30,
+    "platform": "", "precision": "bf16", "kernels_src": "/srv/Ascend-cann-kernels-910b_8.0.RC1_linux.run", "max_npu_memory_used_percent": 12,
+    "user": "ascend", "unit": "ascend-pretrain.service",
 }
 GOOD: dict[str, list[str]] = {
     "sent": ["1000"], "date": ["1001"], "uid": ["0"], "arch": ["aarch64"], "os_ID": ['"openEuler"'],
@@ -40,15 +45,31 @@ def output(**change: Any) -> dict[str, Any]:
     return {"rc": 0, "stdout": "\n".join(["Welcome!", _probe.BEGIN, *lines, _probe.END, "logout"])}
 
 
+def smi(case: str, *change: tuple[str, str]) -> list[str]:
+    text = SMI[case]["output"]
+    for old, new in change:
+        assert old in text
+        text = text.replace(old, new)
+    return list(text.splitlines())
+
+
 def judge(host: str = "node1", over: dict[str, Any] | None = None, **change: Any) -> dict[str, Any]:
     return _probe.node(output(**change), {**SETTINGS, **(over or {})}, host)
+
+
+def causes(found: dict[str, Any]) -> dict[str, str]:
+    return {one["cause"]: one["found"] for one in found["findings"]}
+
+
+def message(found: dict[str, Any] | None = None, **nodes: dict[str, Any]) -> str:
+    return str(_findings.report({"node1": found} if found else nodes, [], SETTINGS)["message"])
 
 
 def test_a_good_node() -> None:
     found = judge()
     assert found["findings"] == []
     assert found["job"] == "inactive"
-    assert found["facts"] == {"npus": 1, "npu_names": ["910B4"], "driver": "24.1.rc1", "python": "3.9.9", "arch": "aarch64",
+    assert found["facts"] == {"npus": 1, "npu_names": ["910B4"], "unknown_chips": [], "driver": "24.1.rc1", "python": "3.9.9", "arch": "aarch64",
                               "clock_offset": 1}
 
 
@@ -59,7 +80,7 @@ def test_a_good_node() -> None:
     ({"python": [], "python_configured": "/opt/x"}, ["No Python", "no /opt/x", "Correct ansible_python_interpreter"]),
     ({"python_rc": "127", "python_version": "pyenv: not found"}, ["does not run", "pyenv: not found"]),
     ({"uid": "1000"}, ["not run as root", "uid 1000"]),
-    ({"os_ID": "arch", "os_PRETTY_NAME": '"Arch Linux"'}, ["operating system", "Arch Linux", "preflight_supported_os"]),
+    ({"os_ID": "arch", "os_PRETTY_NAME": '"Arch Linux"'}, ["operating system", "Arch Linux", "rhel in ID or ID_LIKE", "set node_base_platform"]),
     ({"arch": "riscv64"}, ["architecture", "riscv64", "preflight_supported_arch"]),
     ({"systemd": []}, ["systemd does not run"]),
     ({"workspace_free_kib": str(34 << 20)}, ["34.0 GiB at /opt", "preflight_min_free_gib", "cluster_workspace"]),
@@ -78,7 +99,7 @@ def test_a_finding_names_what_was_found_and_the_way_out(change: dict[str, Any], 
     over = {"min_python": change.pop("min")} if "min" in change else {}
     findings = judge(over=over, **change)["findings"]
     assert len(findings) == 1
-    text = _probe.report({"node1": {"findings": findings, "job": "inactive", "facts": {}}}, [], SETTINGS)["message"]
+    text = _findings.report({"node1": {"findings": findings, "job": "inactive", "facts": {}}}, [], SETTINGS)["message"]
     assert all(word in text for word in words), text
 
 
@@ -99,13 +120,11 @@ def test_checkpoints_may_fill_the_disk(change: dict[str, Any]) -> None:
 
 def test_faulty_and_busy_npus() -> None:
     found = judge(over={"nproc_per_node": 3}, npu_smi_line=SMI["910b_busy_tight_slash"]["output"].splitlines())
-    causes = {finding["cause"]: finding["found"] for finding in found["findings"]}
-    assert causes["An NPU is not healthy"] == "NPU 12 chip 0 is Critical"
-    assert causes["Too few NPUs"] == "2 usable of 3"
-    assert causes["NPUs are in use"] == "NPU 0 by python (pid 41234), python3.8 (pid 41235)"
+    assert causes(found) == {"An NPU is not healthy": "NPU 12 chip 0 is Critical", "Too few NPUs": "2 usable of 3",
+                             "NPUs are in use": "NPU 0 by python (pid 41234), python3.8 (pid 41235)"}
 
 
-@pytest.mark.parametrize("state", _probe.RUNNING)
+@pytest.mark.parametrize("state", _findings.RUNNING)
 def test_the_running_job_is_no_finding(state: str) -> None:
     found = judge(unit_state=state, listen=["6000 1 python", "60000 1 python"],
                   npu_smi_line=SMI["910b_busy_tight_slash"]["output"].replace("Critical", "OK").splitlines())
@@ -125,15 +144,15 @@ def test_the_running_job_is_no_finding(state: str) -> None:
 def test_no_answer(result: dict[str, Any], words: list[str]) -> None:
     found = _probe.node(result, SETTINGS, "node1")
     assert (found["job"], found["facts"], len(found["findings"])) == ("unknown", {}, 1)
-    message = _probe.report({"node1": found}, [], SETTINGS)["message"]
-    assert all(word in message for word in words), message
+    text = _findings.report({"node1": found}, [], SETTINGS)["message"]
+    assert all(word in text for word in words), text
 
 
 def test_many_nodes_stay_readable() -> None:
     nodes = {f"node{i}": judge(f"node{i}", python_version="3.7.9") if 3 <= i < 20 else judge(f"node{i}") for i in range(128)}
     for i in range(100, 110):
         nodes[f"node{i}"] = judge(f"node{i}", workspace_free_kib=str(i << 19))
-    found = _probe.report(nodes, ["plan_seq_length is odd."], SETTINGS)
+    found = _findings.report(nodes, ["plan_seq_length is odd."], SETTINGS)
     assert found["count"] == 3
     assert found["message"].startswith("Preflight: 3 findings on 27 of 128 nodes. Nothing has been changed.")
     assert "The inventory and the plan:\n  - plan_seq_length is odd." in found["message"]
@@ -145,26 +164,26 @@ def test_many_nodes_stay_readable() -> None:
 
 def test_findings_of_the_same_nodes_share_a_heading() -> None:
     nodes = {name: judge(name, arch="riscv64", systemd=[]) for name in ("a", "b")}
-    assert _probe.report({**nodes, "c": judge("c")}, [], SETTINGS)["message"].count("a, b:") == 1
+    assert _findings.report({**nodes, "c": judge("c")}, [], SETTINGS)["message"].count("a, b:") == 1
 
 
 def test_nodes_are_compared() -> None:
-    two = [line for line in SMI["910b_busy_tight_slash"]["output"].splitlines() if "python" not in line]
+    two = [line for line in smi("910b_busy_tight_slash", ("30710/", "3071 /")) if "python" not in line]
     nodes = {"a": judge("a"), "b": judge("b"), "c": judge("c", npu_smi_line=[line for line in two if "Critical" not in line
                                                                           and "0000:42" not in line]),
              "d": judge("d", driver_info="Version=23.0.5"), "e": judge("e", date="1090")}
-    message = _probe.report(nodes, [], SETTINGS)["message"]
-    assert "c:\n  - The number of usable NPUs differs between the nodes: found 2; expected 1, as on 4 of 5 nodes" in message
-    assert "d:\n  - The driver version differs between the nodes: found 23.0.5; expected 24.1.rc1" in message
-    assert "e:\n  - The clock differs from the other nodes: found +89 s; expected at most 30 s" in message
+    text = _findings.report(nodes, [], SETTINGS)["message"]
+    assert "c:\n  - The number of usable NPUs differs between the nodes: found 2; expected 1, as on 4 of 5 nodes" in text
+    assert "d:\n  - The driver version differs between the nodes: found 23.0.5; expected 24.1.rc1" in text
+    assert "e:\n  - The clock differs from the other nodes: found +89 s; expected at most 30 s" in text
 
 
 def test_what_nfs_needs_is_asked_for_where_it_is_used() -> None:
     nodes = {name: judge(name, user_ids=ids) for name, ids in (("a", "2000:2000"), ("b", "2000:2000"), ("c", "1001:1001"), ("d", []))}
-    assert _probe.report(nodes, [], SETTINGS)["message"] == ""
-    message = _probe.report(nodes, [], {**SETTINGS, "nfs": True})["message"]
-    assert "c:\n  - The training user has other numbers (uid:gid) than on the other nodes: found 1001:1001; expected 2000:2000, as on 2 of 3" in message
-    assert "node_base_uid" in message
+    assert _findings.report(nodes, [], SETTINGS)["message"] == ""
+    text = _findings.report(nodes, [], {**SETTINGS, "nfs": True})["message"]
+    assert "c:\n  - The training user has other numbers (uid:gid) than on the other nodes: found 1001:1001; expected 2000:2000, as on 2 of 3" in text
+    assert "node_base_uid" in text
     assert judge(over={"nfs": True}, nfs_client="1")["findings"] == []
     found = judge(over={"nfs": True})["findings"]
     assert [one["cause"] for one in found] == ["The kernel has no NFS client"]
@@ -172,13 +191,13 @@ def test_what_nfs_needs_is_asked_for_where_it_is_used() -> None:
 
 def test_too_few_npus_are_not_said_twice() -> None:
     nodes = {"a": judge("a"), "b": judge("b", npu_smi_line=SMI["910b4_idle"]["output"].replace("OK ", "Alarm").splitlines())}
-    message = _probe.report(nodes, [], SETTINGS)["message"]
-    assert "Too few NPUs" in message
-    assert "differs" not in message
+    text = _findings.report(nodes, [], SETTINGS)["message"]
+    assert "Too few NPUs" in text
+    assert "differs" not in text
 
 
 def test_summary() -> None:
-    found = _probe.report({"a": judge("a"), "b": judge("b", unit_state="active")}, [], SETTINGS)
+    found = _findings.report({"a": judge("a"), "b": judge("b", unit_state="active")}, [], SETTINGS)
     assert (found["message"], found["count"]) == ("", 0)
     assert found["summary"] == ("2 nodes ready: NPUs on each 1 (910B4), driver 24.1.rc1, Python 3.9.9, aarch64; "
                                 "the training job runs on 1")
@@ -209,9 +228,197 @@ def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None
     assert all(len(line.split(None, 2)) == 3 for line in values.get("listen", []))
 
 
+@pytest.mark.parametrize("installed", [False, True])
+@pytest.mark.parametrize("kind", ["nfs", "NFS4", "ceph-fuse", "fuseblk"])
+def test_shared_storage_is_refused_for_cann_until_it_is_there(kind: str, installed: bool) -> None:
+    found = causes(judge(cann_filesystem=kind, cann_installed=["1"] if installed else []))
+    assert found == ({} if installed else {"/usr/local/Ascend lies on shared storage": kind})
+
+
+@pytest.mark.parametrize(("seconds", "refused"), [(1031, False), (1032, True), (971, False), (970, True)])
+def test_a_clock_may_be_as_far_off_as_the_setting_says(seconds: int, refused: bool) -> None:
+    nodes = {"a": judge("a"), "b": judge("b"), "c": judge("c", date=str(seconds))}
+    text = message(**nodes)
+    assert ("c:\n  - The clock differs from the other nodes: found" in text) == refused, text
+    assert (text != "") == refused
+
+
+def test_a_derivative_system_is_taken_by_the_platform_that_the_site_names() -> None:
+    assert causes(judge(os_ID='"foo"', os_ID_LIKE=[])) == {"The operating system is not supported": "openEuler 22.03 LTS"}
+    assert judge(over={"platform": "redhat"}, os_ID='"foo"', os_ID_LIKE=[])["findings"] == []
+
+
+@pytest.mark.parametrize("lines", [["| Card | Model | State |", "| 0    | 910B3 | fine  |"], [*smi("910b4_idle")[:-4], "| 2       0                 | 41"]])
+def test_a_table_that_is_not_understood_is_a_finding_that_quotes_it(lines: list[str]) -> None:
+    found = judge(npu_smi_line=lines)
+    assert list(causes(found)) == ["npu-smi prints a table that is not understood"]
+    assert " ".join(lines[-1].split()) in message(found)
+    assert "is unknown. Run `npu-smi info` on the node, and report its output." in message(found)
+
+
+CASE_OF_29_GIB = smi("910prob_idle", ("18   / 32768", "29356/ 32768"), ("8    / 32768", "29356/ 32768"))
+
+
+def test_memory_that_is_held_without_a_process_is_a_finding() -> None:
+    quiet = {"precision": "fp16", "kernels_src": ""}
+    assert causes(judge(over=quiet, npu_smi_line=CASE_OF_29_GIB)) == {
+        "Memory of NPUs is held, though npu-smi lists no process there": "NPU 0, 1: 29356 of 32768 MiB"}
+    text = message(judge(over=quiet, npu_smi_line=CASE_OF_29_GIB))
+    assert "expected at most 12 % in use on an idle chip (preflight_max_npu_memory_used_percent). A process in a container" in text
+    assert judge(over={**quiet, "max_npu_memory_used_percent": 90}, npu_smi_line=CASE_OF_29_GIB)["findings"] == []
+    assert judge(over=quiet, npu_smi_line=CASE_OF_29_GIB, unit_state="active")["findings"] == []
+
+
+def test_the_processes_of_one_chip_do_not_excuse_another() -> None:
+    assert causes(judge(npu_smi_line=smi("910b2c_held_by_one"))) == {
+        "NPUs are in use": "NPU 0 by python3.8 (pid 124528)",
+        "Memory of NPUs is held, though npu-smi lists no process there": "NPU 1: 20687 of 65536 MiB"}
+    held = judge(over={"kernels_src": ""}, npu_smi_line=smi("a3_second_chip_busy", ("| 1       1   ", "| 1       0   ")))
+    assert causes(held)["Memory of NPUs is held, though npu-smi lists no process there"] == "NPU 1 chip 1: 10568 of 65536 MiB"
+
+
+@pytest.mark.parametrize(("percent", "refused"), [(8.8, False), (8.7, True)])
+def test_the_threshold_of_held_memory(percent: float, refused: bool) -> None:
+    """2858 of 32768 MiB are 8.72 %."""
+    assert bool(judge(over={"max_npu_memory_used_percent": percent})["findings"]) == refused
+
+
+IDLE = ["910b4_idle", "910prob_idle", "910b_first_generation", "a3_idle_id_2", "950_npu_id_column"]
+
+
+@pytest.mark.parametrize("case", IDLE)
+def test_an_idle_node_of_every_generation_is_ready_for_what_its_chips_can(case: str) -> None:
+    assert judge(over={"precision": "fp16", "kernels_src": ""}, npu_smi_line=smi(case))["findings"] == []
+
+
+@pytest.mark.parametrize(("case", "bf16", "kernels"), [
+    ("910b4_idle", True, "910b"), ("910b2c_high_ids", True, "910b"), ("910prob_idle", False, "910"), ("910b_first_generation", False, "910"),
+    ("a3_idle_id_2", True, "a3"), ("310p_two_chips", False, "310p"), ("950_npu_id_column", True, "950"),
+])
+@pytest.mark.parametrize(("archive", "made_for"), [
+    ("Ascend-cann-kernels-910b_8.0.RC1_linux.run", "910b"), ("Ascend-cann-kernels-910_8.0.RC3_linux-aarch64.run", "910"),
+    ("Atlas-A3-cann-kernels_8.2.RC1_linux-aarch64.run", "a3"), ("Ascend-cann-A3-ops_8.5.0_linux-x86_64.run", "a3"),
+    ("Ascend-cann-910b-ops_9.1.0_linux-aarch64.run", "910b"), ("Ascend-cann-950-ops_9.1.0_linux-x86_64.run", "950"),
+    ("Ascend-cann-310p-ops_9.0.0_linux-aarch64.run", "310p"), ("kernels.run", ""),
+])
+def test_chips_are_compared_with_bf16_and_the_kernels(case: str, bf16: bool, kernels: str, archive: str, made_for: str) -> None:
+    found = causes(judge(over={"kernels_src": f"https://example.org/a/{archive}?x=1"}, npu_smi_line=smi(case), unit_state="active"))
+    assert ("The chips do not compute in bf16" in found) == (not bf16)
+    assert ("The package of kernels is for other chips" in found) == (made_for not in ("", kernels))
+
+
+def test_chips_of_another_generation_are_named_with_the_way_out() -> None:
+    text = message(judge(npu_smi_line=smi("910prob_idle")))
+    assert ("The chips do not compute in bf16: found 910ProB, Atlas training series (Ascend 910); expected Atlas A2 (910B1 to 910B4), A3 or 950, "
+            "as plan_precision is bf16. Train on such nodes, or set plan_precision to fp16") in text
+    assert ("The package of kernels is for other chips: found Ascend-cann-kernels-910b_8.0.RC1_linux.run for 910ProB, Atlas training series "
+            "(Ascend 910); expected Ascend-cann-kernels-910_… (from CANN 8.5 on Ascend-cann-910-ops_…). Set cann_toolkit_kernels_src") in text
+
+
+def test_kernels_that_are_there_count_more_than_the_name_of_an_archive() -> None:
+    assert judge(npu_smi_line=smi("a3_idle_id_2"), kernels=["ascend910b", "ascend910_93"])["findings"] == []
+    assert list(causes(judge(npu_smi_line=smi("a3_idle_id_2"), kernels="ascend910b"))) == ["The package of kernels is for other chips"]
+
+
+@pytest.mark.parametrize(("name", "memory", "chips", "generation"), [
+    ("910A", 32768, 1, "910"), ("910ProA", 32768, 1, "910"), ("910PremiumA", 32768, 1, "910"), ("Ascend910ProB", 32768, 1, "910"),
+    ("910B", 32768, 1, "910"), ("910B", 65536, 1, ""), ("910B", 0, 1, ""), ("910B1", 65536, 1, "910b"), ("Ascend 910B3", 65536, 1, "910b"),
+    ("910B4-1", 65536, 1, "910b"), ("Ascend910", 65536, 2, "a3"), ("Ascend910", 65536, 1, ""), ("Ascend910", 32768, 2, ""),
+    ("Ascend910_9391", 65536, 1, "a3"), ("Ascend950PR", 131072, 1, "950"), ("310P3", 44280, 2, "310p"), ("310B4", 15609, 1, "310b"),
+    ("", 65536, 1, ""), ("1910B3", 65536, 1, ""),
+])
+def test_the_generation_of_a_name(name: str, memory: int, chips: int, generation: str) -> None:
+    node = [{"npu": 0, "chip": number, "name": name, "memory_total_mib": memory} for number in range(chips)]
+    node.append({"npu": 1, "chip": 0, "name": "910B3", "memory_total_mib": 65536})
+    found = _npu_chips.generation(node[0], node)
+    assert (found.kernels if found else "") == generation
+
+
+def test_a_generation_that_npu_smi_does_not_tell_is_said_and_refuses_nothing() -> None:
+    found = judge(npu_smi_line=smi("910b4_idle", ("910B4    ", "Ascend910")))
+    assert found["findings"] == []
+    assert _findings.report({"a": found}, [], SETTINGS)["summary"].endswith(
+        "; npu-smi does not tell the generation of Ascend910: whether it has bf16, and kernels of its own, was not checked")
+
+
+LEFT = ["41234|ascend|-|python|/opt/x/bin/python -u pretrain_gpt.py --local-rank=0", "41235|ascend|unit|python3.8|python3.8 -c worker"]
+
+
+def test_processes_that_an_earlier_run_left_are_named_with_what_ends_them() -> None:
+    busy = smi("910b_busy_tight_slash", ("Critical", "OK      "))
+    found = judge(npu_smi_line=busy, process=LEFT, unit_state="failed")
+    assert causes(found) == {"Processes of an earlier run are left":
+                             "pretrain_gpt.py (pid 41234), python3.8 (pid 41235) of ascend on NPU 0"}
+    text = message(found)
+    assert "expected none while ascend-pretrain.service does not run. End them: `ansible node1 -b -m ansible.builtin.raw -a 'kill -KILL 41234 41235'`" in text
+    both = message(a=found, b=judge("b", process=["7|ascend|-|torchrun|/usr/bin/python3 /opt/x/bin/torchrun --nnodes 2"]))
+    assert "a, b:\n  - Processes of an earlier run are left: found pretrain_gpt.py (pid 41234)" in both
+    assert "; torchrun (pid 7) of ascend on b;" in both
+    assert "`ansible NODE -b -m ansible.builtin.raw -a \"pkill -KILL -u ascend -f 'torchrun|pretrain_gpt.py|pretrain_mixtral.sh'\"`" in both
+    assert judge(npu_smi_line=busy, process=LEFT, unit_state="active")["findings"] == []
+    assert "Run playbooks/stop.yml, which stops the unit that they belong to." in message(judge(process=LEFT, unit_state=[]))
+
+
+@pytest.mark.parametrize(("line", "left"), [
+    ("7|ascend|-|bash|/usr/bin/env bash /opt/ascend-cluster/runs/r/pretrain_mixtral.sh", True),
+    ("7|ascend|-|torchrun|/opt/conda/bin/torchrun --nnodes 1", True), ("7|root|unit|tee|tee -a train.log", True),
+    ("7|root|-|python|python pretrain_gpt.py", False), ("7|ascend|-|vim|vim pretrain_gpt.py", False),
+    ("7|ascend|-|grep|grep torchrun x", False), ("7|ascend|-|bash|-bash", False), ("7|ascend|-|python|", False), ("7|ascend", False),
+])
+def test_a_process_is_ours_by_its_owner_and_program_or_by_the_unit(line: str, left: bool) -> None:
+    assert (list(causes(judge(process=line))) == ["Processes of an earlier run are left"]) == left
+
+
+@pytest.mark.parametrize(("line", "words"), [
+    ("41234|bob|-|python|python serve.py", "python (pid 41234 of bob), python3.8 (pid 41235)"),
+    ("41234|ascend|-|python|python other.py", "python (pid 41234 of ascend), python3.8 (pid 41235)"),
+    ("41234|bob|-|python|a title of its own", "python (pid 41234 of bob), python3.8 (pid 41235)"),
+    ("41234|bob|-|pt_main_thread|/usr/bin/python serve.py", "python (pid 41234 of bob), python3.8 (pid 41235)"),
+    # In a container npu-smi's ids are not those of /proc: another program there is not the one that is listed.
+    ("41234|root|-|sshd|sshd: root", "python (pid 41234), python3.8 (pid 41235)"),
+])
+def test_a_process_of_somebody_else_is_named_with_its_owner(line: str, words: str) -> None:
+    found = judge(npu_smi_line=smi("910b_busy_tight_slash", ("Critical", "OK      ")), process=line)
+    assert causes(found) == {"NPUs are in use": f"NPU 0 by {words}"}
+
+
+def test_the_real_probe_finds_a_process_that_a_launch_left(tmp_path: Path) -> None:
+    script = tmp_path / "pretrain_gpt.py"
+    script.write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n", encoding="utf-8")
+    npu_smi = tmp_path / "npu-smi"
+    npu_smi.write_text("#!/bin/sh\ncat '" + str(tmp_path / "table") + "'\n", encoding="utf-8")
+    npu_smi.chmod(0o755)
+    kernels = tmp_path / "Ascend/ascend-toolkit/latest/opp/built-in/op_impl/ai_core/tbe/kernel"
+    for folder in ("ascend910b/add", "ascend910/ops_oam"):
+        (kernels / folder).mkdir(parents=True)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as left, \
+            subprocess.Popen([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"], stdout=subprocess.PIPE) as other:
+        try:
+            assert left.stdout and left.stdout.readline() and other.stdout and other.stdout.readline()
+            (tmp_path / "table").write_text("\n".join(smi("910b_busy_tight_slash", ("| 41235 ", f"| {other.pid} "), ("python3.8", "python   "))),
+                                            encoding="utf-8")
+            done = subprocess.run(["/bin/sh", str(PROBE), "1", "/nowhere", str(tmp_path / "Ascend"), "/nowhere", "none.service", "", "1-2", "/runs",
+                                   pwd.getpwuid(os.getuid()).pw_name, "python3"], capture_output=True, text=True, check=True,
+                                  env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+        finally:
+            left.kill()
+            other.kill()
+    values = _probe.parse(done.stdout)
+    owner = pwd.getpwuid(os.getuid()).pw_name
+    seen = {int(line.split("|")[0]): line.split("|")[1:] for line in values["process"]}
+    assert seen[left.pid][0] == owner and seen[left.pid][1] == "-" and str(script) in seen[left.pid][3]
+    assert other.pid in seen
+    assert values["kernels"] == ["ascend910b"]
+    # This machine may have other trainings.
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("process=") or line.startswith((f"process={left.pid}|", f"process={other.pid}|"))]
+    found = _probe.node({"stdout": "\n".join(lines)}, {**SETTINGS, "user": owner}, "node1")
+    assert causes(found)["Processes of an earlier run are left"] == f"pretrain_gpt.py (pid {left.pid}) of {owner}"
+    assert f"(pid {other.pid} of {owner})" in causes(found)["NPUs are in use"]
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(st.sampled_from(sorted({*GOOD, "listen", "cann_installed", "workspace_used", "python_configured"})),
+@given(st.dictionaries(st.sampled_from(sorted({*GOOD, "listen", "cann_installed", "workspace_used", "python_configured", "process", "kernels"})),
                        st.lists(st.text("0a .=|-:", max_size=12), max_size=3)))
 def test_any_answer_is_judged_without_an_exception(change: Any) -> None:
     found = judge(**change)
-    assert isinstance(_probe.report({"a": found, "b": judge()}, [], SETTINGS)["message"], str)
+    assert isinstance(_findings.report({"a": found, "b": judge()}, [], SETTINGS)["message"], str)

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Says what is missing, which limits root may not set, and which ports are reserved, as key=value lines; changes nothing.
+# Says which system it is, what is missing, which limits root may not set, and which ports are reserved, as key=value lines; changes nothing.
 #   look.sh USER NPU_GROUP OWN_PORTS_FILE NAME:BYTES...
 user=$1 npu_group=$2 own=$3
 shift 3
 
+sed -n 's/^ID\(_LIKE\)\{0,1\}=/os=/p' /etc/os-release 2>/dev/null || sed -n 's/^ID\(_LIKE\)\{0,1\}=/os=/p' /usr/lib/os-release
 getent group "$npu_group" >/dev/null || echo missing=npu_group
 getent group "$user" >/dev/null || echo missing=group
 getent passwd "$user" >/dev/null || echo missing=user

@@ -87,6 +87,27 @@ addresses() {
     fi
 }
 
+processes() { # its input of process ids, as PID|OWNER|unit or -|NAME|COMMAND
+    sort -u | while read -r pid; do
+        owner=$(stat -c %U "/proc/$pid" 2>/dev/null) || continue
+        command=$(tr '\0\n|' '   ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c 1-400)
+        in_unit=-
+        if grep -q "/$unit\$" "/proc/$pid/cgroup" 2>/dev/null; then in_unit=unit; fi
+        printf 'process=%s|%s|%s|%s|%s\n' "$pid" "$owner" "$in_unit" "$(tr '|' ' ' 2>/dev/null <"/proc/$pid/comm")" "$command"
+    done
+}
+
+launched() { # ids of processes that may belong to a launch: npu-smi's, the training user's by their words, the unit's
+    printf '%s\n' "$output" | while IFS='|' read -r _ _ pid _; do
+        pid=${pid#"${pid%%[! ]*}"}
+        pid=${pid%%[!0-9]*}
+        [ -n "$pid" ] && [ -d "/proc/$pid" ] && echo "$pid"
+    done
+    find /proc -maxdepth 1 -name '[0-9]*' -user "$user" 2>/dev/null | sed 's|$|/cmdline|' \
+        | xargs grep -lasE 'pretrain_gpt\.py|pretrain_mixtral\.sh|torchrun' 2>/dev/null | sed 's|[^0-9]||g'
+    cat "/sys/fs/cgroup/system.slice/$unit/cgroup.procs" "/sys/fs/cgroup/systemd/system.slice/$unit/cgroup.procs" 2>/dev/null
+}
+
 echo 'ASCEND-PROBE 1 BEGIN'
 printf 'sent=%s\n' "$sent"
 printf 'date=%s\n' "$(date +%s)"
@@ -105,13 +126,22 @@ free_space workspace "$workspace"
 free_space cann "$cann"
 [ -e "$cann" ] && echo 'cann_exists=1'
 { [ -e "$cann/ascend-toolkit" ] || [ -e "$cann/cann" ]; } && echo 'cann_installed=1'
+for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do # the chips whose kernels are there; ops_oam comes with the toolkit
+    for kernels in "$folder"/opp/built-in/op_impl/ai_core/tbe/kernel/ascend*; do
+        for operator in "$kernels"/*; do
+            [ -e "$operator" ] && [ "${operator##*/}" != ops_oam ] && printf 'kernels=%s\n' "${kernels##*/}" && break
+        done
+    done
+done
 if [ -r "$driver" ]; then lines driver_info <"$driver"; fi
+output=''
 if command -v npu-smi >/dev/null 2>&1; then
     printf 'npu_smi=%s\n' "$(command -v npu-smi)"
     output=$(limited npu-smi info 2>&1)
     printf 'npu_smi_rc=%s\n' "$?"
     printf '%s\n' "$output" | lines npu_smi_line
 fi
+launched | processes
 listeners
 addresses
 if [ -d /run/systemd/system ]; then
