@@ -99,6 +99,9 @@ CAUSES = (
           "this chip has no bf16 (910A, 910Pro, 310P have not): set plan_precision: fp16, which needs "
           "plan_expert_model_parallel_size 1, or use other chips",
           "https://github.com/hiyouga/LlamaFactory/issues/4165"),
+    Cause(r"wrong product",
+          "this NPU computes wrongly: take it out of use, and have it tested by the vendor's ascend-dmi or replaced",
+          "words of roles/conda_env/files/npu_check.py"),
     Cause(r"NPU out of memory",
           "the chip's memory is held by somebody else: look with `npu-smi info`, and end what is left over",
           "https://github.com/vllm-project/vllm-ascend/issues/1706"),
