@@ -3,12 +3,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: import_cause
-short_description: Likely cause of a failed import
+short_description: Likely cause of a failed import or first operation
 description:
-  - Knows the usual failures of torch, torch_npu and apex on NPU servers.
+  - Knows the usual failures of torch, torch_npu and apex on NPU servers, and of the first operation on an NPU.
 options:
   _input:
-    description: What the failed import printed.
+    description: What the failed program printed.
     type: str
     required: true
 """
@@ -26,7 +26,7 @@ _value:
 
 from typing import Any
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _wheels
+from ansible_collections.ascend.cluster.plugins.module_utils import _import_causes
 
 
 class FilterModule:
@@ -34,4 +34,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Name to function."""
-        return {"import_cause": _wheels.import_cause}
+        return {"import_cause": _import_causes.import_cause}

@@ -1,7 +1,7 @@
-"""Which wheel file fits an interpreter: file names by PEP 427, fit by PEP 425, versions by PEP 440.
+"""Which wheel file fits an interpreter, and which torch_npu goes with which CANN.
 
-Runs on the controller. Sources: https://packaging.python.org/en/latest/specifications/ (binary distribution
-format, platform compatibility tags, version specifiers).
+Runs on the controller. Names, tags and versions are read by the library packaging, which ansible-core brings; what is
+here is the choice, the messages, and versions that are not PEP 440's (apex-0.1_ascend_20240424).
 """
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ import re
 import zipfile
 from dataclasses import dataclass
 from email.parser import HeaderParser
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 from urllib.parse import unquote, urlsplit
 
+from packaging.specifiers import SpecifierSet
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
 from . import _artifact
 
-_WHEEL = re.compile(
-    r"(?P<name>[^-]+)-(?P<version>[^-]+)(-(?P<build>\d[^-]*))?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)\.whl"
-)
-_PUBLIC = r"v?(\d+!)?\d+(\.\d+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?\d*)?"
-_POST_DEV = r"(-\d+|[-_.]?(post|rev|r)[-_.]?\d*)?([-_.]?dev[-_.]?\d*)?"
-_VERSION = re.compile(rf"{_PUBLIC}{_POST_DEV}(\+[a-z0-9]+([-_.][a-z0-9]+)*)?", re.IGNORECASE)
 _LEGACY_PLATFORMS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 
 
@@ -31,62 +29,66 @@ class WheelError(ValueError):
 
 @dataclass(frozen=True)
 class Wheel:
-    """The parts of a wheel's file name; the three tag parts may hold several tags each."""
+    """What a wheel's file name says. version is as written there."""
 
     filename: str
-    name: str
     version: str
-    build: tuple[int, str]
-    pythons: tuple[str, ...]
-    abis: tuple[str, ...]
-    platforms: tuple[str, ...]
+    build: tuple[Any, ...]
+    tags: frozenset[Tag]
 
-    def tags(self) -> set[str]:
-        """Every tag the file name stands for, as python-abi-platform."""
-        return {f"{p}-{a}-{f}" for p in self.pythons for a in self.abis for f in self.platforms}
-
-
-def normal_name(name: str) -> str:
-    """Name of a project in its normal form (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    def parts(self, part: str) -> list[str]:
+        """The interpreters, abis or platforms among the tags."""
+        return sorted({getattr(tag, part) for tag in self.tags})
 
 
 def is_version(version: str) -> bool:
     """Tell a version of PEP 440 from one that pip refuses since 24.1, such as 0.1_ascend_20240424."""
-    return _VERSION.fullmatch(version) is not None
+    try:
+        Version(version)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def parse_wheel(filename: str) -> Wheel:
     """Take a wheel's file name apart. Raises WheelError when it is none (PEP 427)."""
-    match = _WHEEL.fullmatch(filename)
-    if match is None:
-        raise WheelError(f"{filename} is not the name of a wheel (name-version[-build]-python-abi-platform.whl)")
-    build = re.fullmatch(r"(\d+)(.*)", match["build"] or "0")
-    assert build is not None  # noqa: S101  # the expression above lets nothing else through
-    python, abi, platform = (tuple(match[part].split(".")) for part in ("python", "abi", "platform"))
-    number = (int(build[1]), build[2])
-    return Wheel(filename, normal_name(match["name"]), match["version"].lower(), number, python, abi, platform)
+    name, *rest = filename.split("-")
+    try:
+        _, _, build, tags = parse_wheel_filename("-".join([name, "0", *rest[1:]]))
+    except InvalidWheelFilename:
+        raise WheelError(f"{filename} is not the name of a wheel (name-version[-build]-python-abi-platform.whl)") from None
+    return Wheel(filename, rest[0], build, tags)
 
 
 def version_fits(found: str, wanted: str | None) -> bool:
     """Tell whether a wheel's version is the wanted one.
 
     wanted: an exact version (which also takes one with a local part: 2.1.0 takes 2.1.0+cpu, as PEP 440's ==
-    does), a pattern with * (0.1* takes 0.1+ascend), or none for any. _ and + count as the same, because
-    older tools wrote the local part's + as _.
+    does), a pattern with * (0.1* takes 0.1+ascend and 0.1.2, not 0.10), or none for any. Where one of the two is
+    no version by PEP 440, _ and + count as the same, because older tools wrote the local part's + as _.
     """
     if not wanted:
         return True
+    if is_version(found) and is_version(wanted):
+        return SpecifierSet(f"=={wanted}", prereleases=True).contains(found)
     found, wanted = (text.lower().replace("_", "+") for text in (found, wanted))
-    if "*" in wanted:
-        return fnmatchcase(found, wanted)
-    return found == wanted or ("+" not in wanted and found.split("+")[0] == wanted)
+    if "*" not in wanted:
+        return wanted in (found, found.split("+")[0])
+    parts = (re.escape(part) + (r"(?!\d)" if part[-1:].isdigit() else "") for part in wanted.split("*"))
+    return re.fullmatch(".*".join(parts), found) is not None
 
 
-def _version_key(version: str) -> list[tuple[int, int, str]]:
-    """Order of versions, good enough to prefer the newest of one project's builds."""
-    words = re.findall(r"\d+|[a-z]+", version)
-    return [(1, int(word), "") if word.isdigit() else (0, 0, word) for word in words]
+def _version_key(version: str) -> tuple[bool, bool, Version]:
+    """Order of versions: finals after development and pre-releases, as pip prefers them, then by PEP 440.
+
+    One that is not PEP 440's comes before all that are; among such the first _ counts as the + of a local part.
+    """
+    try:
+        key = Version(version)
+    except InvalidVersion:
+        text = version.replace("_", "+", 1)
+        return False, False, Version(text if is_version(text) else "0")
+    return True, not key.is_prerelease, key
 
 
 def select_wheel(filenames: Iterable[str], name: str, tags: Sequence[str], version: str | None = None) -> str:
@@ -105,24 +107,21 @@ def select_wheel(filenames: Iterable[str], name: str, tags: Sequence[str], versi
         WheelError: nothing fits. The message lists every file of the project with the reason.
     """
     priority = {tag: place for place, tag in reversed(list(enumerate(tags)))}
-    fitting: list[tuple[list[tuple[int, int, str]], int, tuple[int, str], str]] = []
+    fitting: list[tuple[tuple[bool, bool, Version], int, tuple[Any, ...], str]] = []
     reasons: list[str] = []
     for filename in sorted(filenames):
-        if not filename.endswith(".whl") or normal_name(filename.split("-")[0]) != normal_name(name):
+        if not filename.endswith(".whl") or canonicalize_name(filename.split("-")[0]) != canonicalize_name(name):
             continue
         try:
             wheel = parse_wheel(filename)
         except WheelError as error:
             reasons.append(str(error))
             continue
-        places = [priority[tag] for tag in wheel.tags() if tag in priority]
-        reason = ""
+        places = [priority[tag] for tag in map(str, wheel.tags) if tag in priority]
         if not version_fits(wheel.version, version):
-            reason = f"version {wheel.version}, wanted {version}"
+            reasons.append(f"{filename}: version {wheel.version}, wanted {version}")
         elif not places:
-            reason = why_not(wheel, tags)
-        if reason:
-            reasons.append(f"{filename}: {reason}")
+            reasons.append(f"{filename}: {why_not(wheel, tags)}")
         else:
             fitting.append((_version_key(wheel.version), -min(places), wheel.build, filename))
     if fitting:
@@ -134,24 +133,22 @@ def select_wheel(filenames: Iterable[str], name: str, tags: Sequence[str], versi
 
 
 def why_not(wheel: Wheel, tags: Sequence[str]) -> str:
-    """Say why no tag of a wheel is among an interpreter's tags."""
-    split = [tag.split("-", 2) for tag in tags]
-    pythons, abis, platforms = ({parts[place] for parts in split} for place in range(3))
-    own = split[0][0] if split else "?"
-    if not set(wheel.pythons) & pythons:
-        return f"built for {'.'.join(wheel.pythons)}, the interpreter is {own}"
-    if not set(wheel.abis) & abis:
-        if any(abi.endswith("m") and abi[:-1] in abis for abi in wheel.abis):
-            return (f"the ABI {'.'.join(wheel.abis)} does not exist: CPython dropped the flag m with 3.8, so pip refuses "
-                    f"this name; get the file that its publisher named -{own}-{own}-")
-        return f"built for the ABI {'.'.join(wheel.abis)}, the interpreter has {split[0][1]}"
-    arch = _arch(next(iter(split))[2])
-    other = {_arch(platform) for platform in wheel.platforms} - {arch}
-    if "any" not in wheel.platforms and arch not in {_arch(platform) for platform in wheel.platforms}:
-        return f"built for {', '.join(sorted(other))}, the node is {arch}"
-    if not set(wheel.platforms) & platforms:
-        newest = next((text for text in (parts[2] for parts in split) if text.startswith("manylinux_")), "")
-        return f"built for {'.'.join(wheel.platforms)}, which is newer than the node's C library ({newest or arch})"
+    """Say why no tag of a wheel is among an interpreter's tags, of which there is at least one."""
+    pythons, abis, platforms = zip(*(tag.split("-", 2) for tag in tags))
+    if not set(wheel.parts("interpreter")) & set(pythons):
+        return f"built for {'.'.join(wheel.parts('interpreter'))}, the interpreter is {pythons[0]}"
+    built = wheel.parts("abi")
+    if not set(built) & set(abis):
+        if any(abi.endswith("m") and abi[:-1] in abis for abi in built):
+            return (f"the ABI {'.'.join(built)} does not exist: CPython dropped the flag m with 3.8, so pip refuses "
+                    f"this name; get the file that its publisher named -{pythons[0]}-{pythons[0]}-")
+        return f"built for the ABI {'.'.join(built)}, the interpreter has {abis[0]}"
+    own, others = _arch(platforms[0]), {_arch(platform) for platform in wheel.parts("platform")}
+    if not others & {own, "any"}:
+        return f"built for {', '.join(sorted(others))}, the node is {own}"
+    if not set(wheel.parts("platform")) & set(platforms):
+        newest = next((platform for platform in platforms if platform.startswith("manylinux_")), own)
+        return f"built for {'.'.join(wheel.parts('platform'))}, which is newer than the node's C library ({newest})"
     return "its python, ABI and platform tags do not go together on this interpreter"
 
 
@@ -170,23 +167,17 @@ def predict_tags(python_version: str, arch: str, glibc: str) -> list[str]:
     """
     major, minor = (int(part) for part in python_version.split(".")[:2])
     libc_major, libc_minor = (int(part) for part in glibc.split(".")[:2])
-    oldest = 5 if arch == "x86_64" else 17
     legacy = {version: name for name, version in _LEGACY_PLATFORMS.items()}
     platforms = []
-    for libc in range(libc_minor, oldest - 1, -1):
+    for libc in range(libc_minor, (5 if arch == "x86_64" else 17) - 1, -1):
         platforms.append(f"manylinux_{libc_major}_{libc}_{arch}")
         if (libc_major, libc) in legacy:
             platforms.append(f"{legacy[libc_major, libc]}_{arch}")
     platforms.append(f"linux_{arch}")
-
     own = f"cp{major}{minor}"
     abi = own + ("m" if (major, minor) < (3, 8) else "")
-    tags = [f"{own}-{one}-{platform}" for one in (abi, "abi3", "none") for platform in platforms]
-    tags += [f"cp{major}{older}-abi3-{platform}" for older in range(minor - 1, 1, -1) for platform in platforms]
-    generic = [f"py{major}{minor}", f"py{major}", *(f"py{major}{older}" for older in range(minor - 1, -1, -1))]
-    tags += [f"{one}-none-{platform}" for one in generic for platform in platforms]
-    tags += [f"{own}-none-any", *(f"{one}-none-any" for one in generic)]
-    return tags
+    tags = [*cpython_tags((major, minor), [abi], platforms), *compatible_tags((major, minor), own, platforms)]
+    return [str(tag) for tag in tags]
 
 
 def inspect_wheel(path: Path) -> list[str]:
@@ -252,8 +243,7 @@ def select_wheels(
             errors.append(str(error))
             continue
         found = parse_wheel(filename).version
-        numbers = tuple(int(number) for number in re.findall(r"\d+", pip_version)[:2])
-        if not is_version(found) and numbers >= (24, 1):
+        if not is_version(found) and pip_version and Version(pip_version) >= Version("24.1"):
             errors.append(
                 f"{filename}: {found} is no version by PEP 440 and pip {pip_version} refuses it (pip before 24.1 does not). "
                 "Take a wheel with a proper version (such as 0.1+ascend), or put an older pip into the environment "
@@ -266,11 +256,11 @@ def select_wheels(
 def pair_error(torch_npu: str, cann: str, pairs: Mapping[str, Sequence[str]]) -> str:
     """Say why a torch_npu does not go with a CANN; empty when it does, or when no version of CANN is known.
 
-    pairs: versions of CANN by version of torch_npu.
+    pairs: versions of CANN by version of torch_npu; one that was built at home (2.1.0.post3+git1f2e3d4) goes with the same.
     """
     if not cann:
         return ""
-    fitting = [str(version) for version in pairs.get(torch_npu, [])]
+    fitting = [str(version) for version in pairs.get(torch_npu, pairs.get(torch_npu.split("+")[0], []))]
     if cann.lower() in [version.lower() for version in fitting]:
         return ""
     better = [key for key, versions in pairs.items() if cann.lower() in [str(version).lower() for version in versions]]
@@ -280,30 +270,3 @@ def pair_error(torch_npu: str, cann: str, pairs: Mapping[str, Sequence[str]]) ->
     return (f"torch_npu {torch_npu} and CANN {cann} are no pair: {here}; {there}. Change the version of torch_npu in "
             "conda_env_wheels or install the CANN that fits (cann_toolkit_version), add the pair to conda_env_cann_pairs "
             "if the vendor lists it, or set conda_env_check_pair: false.")
-
-
-_CAUSES = (
-    (r"static TLS block",
-     "the library named was loaded too late for its thread-local storage (libgomp on aarch64): set "
-     "cann_toolkit_environment: {LD_PRELOAD: <its full path>} and run playbooks/cann_toolkit.yml"),
-    (r"undefined symbol", "torch and torch_npu (or torch_npu and CANN) are not made for each other: see conda_env_cann_pairs"),
-    (r"libascend_hal|libdrvdsmi|libmmpa",
-     "the driver's libraries are not found: the NPU driver is not installed, or the environment file lacks "
-     "/usr/local/Ascend/driver/lib64{,/common,/driver}"),
-    (r"lib(hccl|ascendcl|ge_|op_|acl|graph|register|runtime|profapi|msprofiler)\w*\.so|ASCEND_(HOME|OPP)",
-     "CANN's libraries are not found: run playbooks/cann_toolkit.yml, which also makes the environment file"),
-    (r"_ARRAY_API|numpy\.core\.multiarray|NumPy 1\.x cannot",
-     "a NumPy 2 is installed where the packages need NumPy 1: the constraints file holds numpy below 2"),
-    (r"\bopp\b|kernel|aclnn|opapi", "the kernels package of CANN is missing or of another version: cann_toolkit_kernels_src"),
-    (r"GLIBC(XX)?_[\d.]+", "the wheel needs a newer C or C++ library than this system has"),
-    (r"No module named", "a package that the wheels do not declare is missing: add it to conda_env_packages_extra"),
-    (r"rc 124|timed out", "the import hangs: look for processes that hold the NPUs (npu-smi info)"),
-)
-
-
-def import_cause(text: str) -> str:
-    """Likely cause of a failed import of torch, torch_npu or apex, from the text it left."""
-    for pattern, cause in _CAUSES:
-        if re.search(pattern, text):
-            return cause
-    return "no known cause: run the command by hand as the training user"

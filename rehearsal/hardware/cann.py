@@ -23,23 +23,25 @@ an installed package is recognized.
 
 
 def build_cann(out_dir: Path, version: str = "8.0.RC1", arch: str = "") -> list[Path]:
-    """Build the toolkit and kernels archives of a version up to 8.4, named as the vendor names them.
+    """Build the toolkit and kernels (from 8.5 on: operators') archives of a version, named as the vendor names them.
 
     arch: as `uname -m` prints it; this machine's by default. The same input gives the same bytes.
     Needs the program makeself (Debian package makeself). Returns the paths, toolkit first.
     """
     arch = arch or platform.machine()
     out_dir.mkdir(parents=True, exist_ok=True)
-    # The kernels' name got the architecture with 8.0.0.
-    suffix = "linux" if re.match(r"[1-7]\.|8\.0\.RC", version) else f"linux-{arch}"
     toolkit = out_dir / f"Ascend-cann-toolkit_{version}_linux-{arch}.run"
-    kernels = out_dir / f"Ascend-cann-kernels-910b_{version}_{suffix}.run"
-    _build(toolkit, "toolkit", "Toolkit", version, arch)
-    _build(kernels, "kernels", "Kernels", version, "any" if suffix == "linux" else arch)
+    new = [int(number) for number in re.findall(r"\d+", version)[:2]] >= [8, 5]
+    # The kernels' name got the architecture with 8.0.RC3.
+    kernels = out_dir / (f"Ascend-cann-910b-ops_{version}_linux-{arch}.run" if new else f"Ascend-cann-kernels-910b_{version}_linux.run"
+                         if re.match(r"[1-7]\.|8\.0\.RC[12]", version) else f"Ascend-cann-kernels-910b_{version}_linux-{arch}.run")
+    layout = "new" if new else "old"
+    _build(toolkit, "toolkit", "Toolkit", version, arch, layout)
+    _build(kernels, "kernels", "Kernels", version, "any" if kernels.name.endswith("_linux.run") else arch, layout)
     return [toolkit, kernels]
 
 
-def _build(target: Path, package: str, label: str, version: str, arch: str) -> None:
+def _build(target: Path, package: str, label: str, version: str, arch: str, layout: str) -> None:
     makeself = shutil.which("makeself")
     if makeself is None:
         raise FileNotFoundError("the program makeself is missing: apt-get install makeself")
@@ -56,6 +58,7 @@ def _build(target: Path, package: str, label: str, version: str, arch: str) -> N
             "version": version,
             "innerversion": INNERVERSIONS.get(version, "V100R001C00B000"),
             "arch": arch,
+            "layout": layout,
         }
         (folder / "package.env").write_text("".join(f"{key}='{value}'\n" for key, value in settings.items()))
         built = Path(name) / target.name

@@ -4,7 +4,7 @@
 # REHEARSAL_ROOT goes before every path, for tests.
 set -eu
 umask 022
-package='' label='' title='' version='' innerversion='' arch=''  # in package.env, made by cann.py
+package='' label='' title='' version='' innerversion='' arch='' layout=''  # in package.env, made by cann.py
 # shellcheck source=/dev/null
 . ./package.env
 mode=$1 install_path=$2 for_all=$3
@@ -30,18 +30,27 @@ say INFO "LogFile:/var/log/ascend_seclog/ascend_toolkit_install.log"
     die "the package is for $arch, but the current architecture is $machine."
 # Without a path given, an upgrade takes that of the installation, as the vendor's does.
 recorded=$(value Toolkit_InstallPath "$record")
-[ -n "$install_path" ] || install_path=${recorded%/ascend-toolkit}
+before=${recorded%/*}
+[ -n "$install_path" ] || install_path=$before
 install_path=${install_path:-/usr/local/Ascend}
-home=$install_path/ascend-toolkit
+if [ "$layout" = new ]; then
+    # A folder of its own for each version, and links to the last one installed.
+    home=$install_path/cann-$version latest=$root$install_path/cann-$version
+    kernels_info=$latest/$machine-linux/ascend_ops_install.info kernels_key=version
+else
+    home=$install_path/ascend-toolkit latest=$root$install_path/ascend-toolkit/latest
+    kernels_info=$latest/opp_kernel/version.info kernels_key=version_dir
+    [ -z "$recorded" ] || [ "$before" = "$install_path" ] ||
+        die "the install path $install_path is different from the last one, $before."
+    # A version of the new layout may have it as a link to itself.
+    [ ! -L "$latest" ] || [ "$mode" = uninstall ] || rm "$latest"
+fi
 there=$root$home
-[ -z "$recorded" ] || [ "$recorded" = "$home" ] ||
-    die "the install path $install_path is different from the last one, ${recorded%/ascend-toolkit}."
 
-toolkit_info=$there/latest/$machine-linux/ascend_toolkit_install.info
-toolkit_version=$(value version "$toolkit_info")
+toolkit_version=$(value version "$latest/$machine-linux/ascend_toolkit_install.info")
 case $package in
     toolkit) installed=$toolkit_version ;;
-    kernels) installed=$(value version_dir "$there/latest/opp_kernel/version.info") ;;
+    kernels) installed=$(value "$kernels_key" "$kernels_info") ;;
 esac
 
 case $mode in
@@ -54,6 +63,10 @@ fi
 say INFO "$mode package $title start"
 
 remove() {
+    if [ "$layout" = new ]; then
+        if [ "$package" = kernels ]; then rm -f "$kernels_info"; else rm -rf "${there:?}"; fi
+        return
+    fi
     if [ "$package" = toolkit ]; then
         # Replacing the toolkit takes the kernels with it, as the vendor's installer does.
         rm -rf "${there:?}/$installed" "$there/latest"
@@ -70,13 +83,13 @@ if [ "$mode" = uninstall ]; then
     exit 0
 fi
 
-mkdir -p "$there/$version" "$there/latest"
+if [ "$layout" = new ]; then tree=$there/$machine-linux; else tree=$there/$version/$machine-linux; fi
+mkdir -p "$tree"
 # An upgrade takes this option from the installation before it, as the vendor's does.
 [ "$for_all" = n ] || : > "$there/.install_for_all"
 [ ! -e "$there/.install_for_all" ] || for_all=y
 if [ "$package" = toolkit ]; then
-    tree=$there/$version/$machine-linux
-    mkdir -p "$tree" "$there/$version/opp" "$root/etc/Ascend"
+    mkdir -p "$root/etc/Ascend"
     cp -R content/. "$tree"
     cat > "$tree/ascend_toolkit_install.info" << INFO
 package_name=Ascend-cann-toolkit
@@ -85,13 +98,22 @@ innerversion=$innerversion
 compatible_version=[V100R001C15],[V100R001C17]
 arch=$machine
 os=linux
-path=$home/$version/$machine-linux
+path=${tree#"$root"}
 INFO
-    ln -sfn "../$version/$machine-linux" "$there/latest/$machine-linux"
-    ln -sfn "../$version/opp" "$there/latest/opp"
+    if [ "$layout" = new ]; then
+        mkdir -p "$there/opp" "$root$install_path/ascend-toolkit"
+        ln -sfn "cann-$version" "$root$install_path/cann"
+        [ -e "$root$install_path/ascend-toolkit/latest" ] || ln -s ../cann "$root$install_path/ascend-toolkit/latest"
+        toolkit_home=$home
+    else
+        mkdir -p "$there/$version/opp" "$latest"
+        ln -sfn "../$version/$machine-linux" "$latest/$machine-linux"
+        ln -sfn "../$version/opp" "$latest/opp"
+        toolkit_home=$home/latest
+    fi
     # Like the vendor's: it reads unset variables, and sourced twice it stacks the paths.
     cat > "$there/set_env.sh" << SETENV
-export ASCEND_TOOLKIT_HOME=$home/latest
+export ASCEND_TOOLKIT_HOME=$toolkit_home
 export LD_LIBRARY_PATH=\${ASCEND_TOOLKIT_HOME}/lib64:\${ASCEND_TOOLKIT_HOME}/lib64/plugin/opskernel:\$LD_LIBRARY_PATH
 export PYTHONPATH=\${ASCEND_TOOLKIT_HOME}/python/site-packages:\$PYTHONPATH
 export PATH=\${ASCEND_TOOLKIT_HOME}/bin:\${ASCEND_TOOLKIT_HOME}/compiler/ccec_compiler/bin:\$PATH
@@ -102,13 +124,15 @@ export ASCEND_HOME_PATH=\${ASCEND_TOOLKIT_HOME}
 SETENV
     echo "Toolkit_InstallPath=$home" > "$record"
     say INFO "Write Toolkit_InstallPath to /etc/Ascend/ascend_cann_install.info."
+elif [ "$layout" = new ]; then
+    printf '%s\n' package_name=Ascend-cann-910b-ops "version=$version" "arch=$machine" os=linux "path=$home" > "$kernels_info"
 else
     mkdir -p "$there/$version/opp_kernel"
     cp -R content/. "$there/$version/opp_kernel"
     printf 'Version=%s\nversion_dir=%s\n' "$innerversion" "$version" > "$there/$version/opp_kernel/version.info"
-    ln -sfn "../$version/opp_kernel" "$there/latest/opp_kernel"
+    ln -sfn "../$version/opp_kernel" "$latest/opp_kernel"
 fi
-[ "$for_all" = y ] || chmod -R o-rwx "$there/$version"
+[ "$for_all" = y ] || chmod -R o-rwx "${tree%/*}"
 
 cat << SUMMARY
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -105,3 +106,29 @@ def test_documentation_and_action_name_the_same_options() -> None:
         assert option.get("type") == documented[name]["type"], name
         assert option.get("default") == documented[name].get("default"), name
         assert option.get("required", False) == documented[name].get("required", False), name
+
+
+@pytest.mark.parametrize("arrives", ["0" * 64, None])
+def test_what_arrives_on_the_node_is_proved(hello: Path, monkeypatch: pytest.MonkeyPatch, arrives: str | None) -> None:
+    """With a connection that damages or loses what it carries."""
+    from ansible_collections.ascend.cluster.plugins.action import artifact as action
+
+    seen = iter([None, arrives])
+    bring = action.ActionModule.__new__(action.ActionModule)
+    bring._task = SimpleNamespace(check_mode=False)
+    answers = {
+        "validate_argument_spec": lambda argument_spec: (None, {
+            name: {"src": str(hello), "dest": "/opt/hello.run", "variable": "x_src"}.get(name) for name in action._ARGUMENTS}),
+        "_remote_expand_user": str,
+        "_sha256_on_node": lambda dest, task_vars: next(seen),
+        "_copy": lambda *args: None,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(bring, name, answer)
+    with pytest.raises(_artifact.ArtifactError) as error:
+        bring._bring({})
+    for part in (f"What arrived at /opt/hello.run has the SHA-256 {arrives or ''}", f"expected {HELLO}", "x_src", "x_sha256"):
+        assert part in str(error.value)
+
+    seen = iter([None, HELLO])
+    assert bring._bring({}) == {"changed": True, "dest": "/opt/hello.run", "sha256": HELLO}

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi
+from ansible_collections.ascend.cluster.plugins.module_utils import _cann, _npu_smi
 
 from rehearsal.hardware import cann
 
@@ -218,6 +218,44 @@ def test_upgrade_takes_the_kernels_away(node: Node, archives: list[Path], tmp_pa
     assert node.run("bash", archives[1], *INSTALL).returncode == 0
     assert node.run("bash", archives[0], "--uninstall").returncode == 0
     assert not latest.exists()
+
+
+def test_versions_from_85_on_stand_side_by_side(node: Node, archives: list[Path], tmp_path: Path) -> None:
+    for version in ("8.5.2", "9.0.0"):
+        built = cann.build_cann(tmp_path, version)
+        assert [path.name for path in built] == [f"Ascend-cann-toolkit_{version}_linux-{ARCH}.run", f"Ascend-cann-910b-ops_{version}_linux-{ARCH}.run"]
+        for archive in built:
+            answer = node.run("bash", archive, *INSTALL)
+            assert answer.returncode == 0, answer.stdout + answer.stderr
+    for archive in archives:
+        assert node.run("bash", archive, *INSTALL).returncode == 0
+    ascend = node.root / "usr/local/Ascend"
+    assert os.readlink(ascend / "cann") == "cann-9.0.0"
+    for version in ("8.5.2", "9.0.0"):
+        for record in ("toolkit", "ops"):
+            assert f"version={version}\n" in (ascend / f"cann-{version}/{ARCH}-linux/ascend_{record}_install.info").read_text()
+        script = ascend / f"cann-{version}/set_env.sh"
+        assert node.run("bash", "-c", f". {script}; echo $ASCEND_TOOLKIT_HOME").stdout == f"/usr/local/Ascend/cann-{version}\n"
+
+
+def test_the_product_reads_what_it_installs(node: Node, archives: list[Path], tmp_path: Path) -> None:
+    """From its state the role decides that a second run has nothing to do."""
+    ascend = node.root / "usr/local/Ascend"
+
+    def seen(home: str, latest: str) -> tuple[str, str]:
+        arguments = [ascend, ascend / home, ascend / latest, ascend / latest / f"{ARCH}-linux/ascend_toolkit_install.info", "/nowhere",
+                     node.root / "etc/Ascend/ascend_cann_install.info"]
+        state = _cann.state(*map(str, arguments))
+        return state["toolkit"], state["kernels"]
+
+    new = cann.build_cann(tmp_path, "9.0.0")
+    assert seen("cann-9.0.0", "cann-9.0.0") == ("", "")
+    for archive in [*new, *archives]:
+        node.run("bash", archive, *INSTALL)
+    assert seen("cann-9.0.0", "cann-9.0.0") == ("9.0.0", "9.0.0")
+    assert seen("ascend-toolkit", "ascend-toolkit/latest") == ("8.0.RC1", "8.0.RC1")
+    assert node.run("bash", new[1], "--uninstall").returncode == 0
+    assert seen("cann-9.0.0", "cann-9.0.0") == ("9.0.0", "")
 
 
 def test_another_architecture_is_refused(node: Node, tmp_path: Path) -> None:

@@ -117,6 +117,17 @@ class TestWrongNodes:
         assert "node2" in output
         assert "plan_nproc_per_node" in output
 
+    def test_an_npu_that_does_no_operation(self, site):
+        site.run("node2", "echo npu_count=1 >/etc/rehearsal/faults")
+        try:
+            output = site.refused("playbooks/conda_env.yml", "--tags", "verify")
+        finally:
+            site.run("node2", "rm /etc/rehearsal/faults")
+        assert "On node2 a small bf16 matrix product (plan_precision) fails" in output
+        assert "On node1" not in output
+        assert "NPU 1: it failed. Its last words: ValueError: device 1 does not exist: there are 1" in output
+        assert "Likely cause: there is no NPU of that number" in output
+
     def test_the_master_port_in_use(self, site):
         listener = "import socket, time; s = socket.create_server((str(), 6000)); time.sleep(600)"
         assert site.run("node1", f"systemd-run --unit=test-listener --collect python3 -c '{listener}'").returncode == 0

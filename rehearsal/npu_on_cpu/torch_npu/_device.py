@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 import torch
 
-from . import _distributed, npu
+from . import _distributed, _faults, npu
 from ._guard import not_in_rehearsal
 
 Function = Callable[..., Any]
@@ -109,10 +109,14 @@ def _mover(method: Function) -> Function:
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        target = args[0] if args else kwargs.get("device")
         _keywords_on_cpu(kwargs)
         if args and isinstance(args[0], (int, str, torch.device)) and not isinstance(args[0], bool):
             args = (on_cpu(args[0], index_means_device=True), *args[1:])
-        return method(self, *args, **kwargs)
+        moved = method(self, *args, **kwargs)
+        if _faults.FAULTS and isinstance(self, torch.Tensor) and isinstance(target, str) and target.startswith("npu"):
+            return _faults.on_move(moved, npu._index(target))
+        return moved
 
     return call
 

@@ -1,16 +1,18 @@
 """Print as JSON what the conda environment is like.
 
-Arguments: conda folder, environment folder, wheelhouse folder, CANN install path, file with the list of packages.
+Arguments: conda folder, environment folder, wheelhouse folder, command that runs programs under the environment file, file with the
+list of packages.
 Run by the environment's python, or by the system's while there is none.
 """
 import glob
 import json
 import os
 import platform
+import subprocess
 import sys
 from typing import Any, Dict
 
-conda, env, wheelhouse, cann, listing = sys.argv[1:6]
+conda, env, wheelhouse, env_command, listing = sys.argv[1:6]
 answer: Dict[str, Any] = {
     "conda": os.access(os.path.join(conda, "bin", "conda"), os.X_OK),
     "conda_folder": os.path.lexists(conda),
@@ -27,12 +29,13 @@ answer: Dict[str, Any] = {
     "wheelhouse": [os.path.basename(path)[:-9] for path in glob.glob(os.path.join(wheelhouse, "*.complete"))],
 }
 answer["glibc"] = platform.libc_ver()[1]
-for path in sorted(glob.glob(os.path.join(cann, "ascend-toolkit", "latest", "*-linux", "ascend_toolkit_install.info"))
-                   + glob.glob(os.path.join(cann, "cann", "*-linux", "ascend_toolkit_install.info"))):
-    with open(path) as stream:
-        for line in stream:
-            if line.startswith("version="):
-                answer["cann"] = line.split("=", 1)[1].strip()
+# Of several versions of CANN the one counts that the training gets.
+try:
+    home = subprocess.run([env_command, "printenv", "ASCEND_TOOLKIT_HOME"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    with open(os.path.join(home, platform.machine() + "-linux", "ascend_toolkit_install.info")) as stream:
+        answer["cann"] = next((line.split("=", 1)[1].strip() for line in stream if line.startswith("version=")), "")
+except (OSError, subprocess.CalledProcessError):
+    pass
 if os.path.isdir(env) and os.path.realpath(sys.prefix) == os.path.realpath(env):
     from importlib import metadata
 

@@ -1,18 +1,21 @@
 """The part of ``torch_npu.npu`` (also ``torch.npu`` and, redirected, ``torch.cuda``) that Megatron and AscendSpeed call.
 
 Source of the semantics: Huawei's "PyTorch native API support list", chapter torch.cuda, which maps each name to its
-``torch_npu.npu`` twin. There are LOCAL_WORLD_SIZE devices, as many as torchrun starts ranks on the node. All of them
-are this CPU: nothing is counted (memory figures are 0) and nothing has to be waited for.
+``torch_npu.npu`` twin. There are LOCAL_WORLD_SIZE devices, as many as torchrun starts ranks on the node; outside of torchrun
+as many as the pretend node shows in npu-smi. All of them are this CPU: nothing is counted (memory figures are 0) and nothing
+has to be waited for.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import Any, Callable, Iterable
 
 import torch
 
+from .. import _faults
 from .._guard import not_in_rehearsal
 
 __all__ = [
@@ -78,7 +81,7 @@ def _index(given: Device) -> int:
     if index is None or index == -1:
         return _current
     if not 0 <= int(index) < device_count():
-        raise ValueError(f"device {given} does not exist: there are {device_count()} (LOCAL_WORLD_SIZE)")
+        raise ValueError(f"device {given} does not exist: there are {device_count()} (LOCAL_WORLD_SIZE, else as npu-smi shows)")
     return int(index)
 
 
@@ -102,14 +105,25 @@ def is_bf16_supported() -> bool:
 
 
 def device_count() -> int:
-    """Number of devices: LOCAL_WORLD_SIZE as set by torchrun, else 1."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    """Number of devices: LOCAL_WORLD_SIZE as set by torchrun, else as the pretend node's npu-smi counts, else 1."""
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        return int(os.environ["LOCAL_WORLD_SIZE"])
+    count = 1
+    for name in ("node.env", "faults"):
+        try:
+            with open(f"{os.environ.get('REHEARSAL_ROOT', '')}/etc/rehearsal/{name}") as stream:
+                count = int(([str(count), *re.findall(r"(?mi)^NPU_COUNT=(\d+)$", stream.read())])[-1])
+        except OSError:
+            continue
+    return count
 
 
 def set_device(device: Device) -> None:
     """Make ``device`` the current one; ValueError when its index is not below device_count()."""
     global _current  # the current device is process-wide state in torch.cuda too
-    _current = _index(device)
+    index = _index(device)
+    _faults.on_set(index)
+    _current = index
 
 
 def current_device() -> int:
