@@ -35,8 +35,8 @@ PROBES = [
     "Hello World", "hello world", " hello", "  hello", "hello ", "a  b   c    d", "\n", "a\n\nb\r\nc\td", " ", "▁a ▁", "don't we'll I'M", "x" * 300,
     "3.14159 1,000,000 2024-04-24", "def f(x):\n    return x**2  # ok\n", "{\"a\": [1, 2]}", "<a href='b'>&amp;</a>", "É é E\u0301 e\u0301 ç ñ ß ﬁ Ⅷ Ａ",
     "Ünïcödé STRASSE straße", "模型训练系统测试。", "日本語のテキスト、カタカナ", "한국어 문장", "Привет, мир", "مرحبا بالعالم", "नमस्ते दुनिया",
-    "😀👩‍👩‍👧 🇨🇳", "\U0010ffff\u200b\ufeff", "\x00\x01\x7f", "[CLS] [SEP] [MASK] [PAD] [UNK]", "<s></s><unk><pad>", "<|endoftext|> <|im_start|>user", "[INST] Hi [/INST]",
-    "The Quick brown fox jumps over the lazy dog. " * 900,
+    "😀👩‍👩‍👧 🇨🇳", "\U0010ffff\u200b\ufeff", "\x00\x01\x7f", "[CLS] [SEP] [MASK] [PAD] [UNK]", "<s></s><unk><pad>", "<|endoftext|> <|im_start|>user",
+    "[INST] Hi [/INST]", "The Quick brown fox jumps over the lazy dog. " * 900,
 ]
 CONFIGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # The last releases for Python 3.8 that belong together.
