@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tokenizers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 PROGRAM = Path(__file__).parents[2] / "roles" / "dataset" / "files" / "preprocess_data.py"
+# The tests run with the newest releases, and with those that role conda_env installs. From 0.19 on a Metaspace says whether it
+# splits, and older ones know no other than one that does; from 0.20 on merges are pairs.
+LIBRARY = tuple(int(part) for part in tokenizers.__version__.split(".")[:2])
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -37,10 +41,10 @@ def mixtral_like() -> dict[str, Any]:
     made.pre_tokenizer = pre_tokenizers.Split(Regex("▁+[^▁]*"), "isolated")
     words = ["the quick brown fox jumps over the lazy dog", "the  quick    brown é漢", "if the:     the dog"] * 9
     made.train_from_iterator(words, trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False))
-    made.pre_tokenizer = None
     made.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
     made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     spec: dict[str, Any] = json.loads(made.to_str())
+    spec["pre_tokenizer"] = None  # older releases take no None
     # As in the published file: the bytes are ordinary entries, between the special tokens and the rest.
     vocabulary = spec["model"]["vocab"]
     rest = [token for token in sorted(vocabulary, key=vocabulary.__getitem__) if token not in SPECIAL.values()]
@@ -54,13 +58,10 @@ def variant(name: str) -> dict[str, Any]:
     """A tokenizer.json by name; `PIECEWISE` and `WHOLE` list them."""
     spec = mixtral_like()
     model = spec["model"]
-    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
     if name.startswith("metaspace"):
-        spec["normalizer"], spec["pre_tokenizer"] = None, {**metaspace, "split": name.endswith("split")}
-        if name == "metaspace-never":
-            spec["pre_tokenizer"]["prepend_scheme"] = "never"
-        if name == "metaspace-always":
-            spec["pre_tokenizer"]["prepend_scheme"] = "always"
+        scheme = {"metaspace-never": "never", "metaspace-always": "always"}.get(name, "first")
+        spec["normalizer"], spec["pre_tokenizer"] = None, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme}
+        spec["pre_tokenizer"].update({"split": name.endswith("split")} if LIBRARY >= (0, 19) else {"add_prefix_space": scheme != "never"})
     elif name == "entry-with-a-space-inside":
         add_merge(model, "x", "▁the")
         add_merge(model, "▁", "\n")
@@ -79,7 +80,7 @@ def variant(name: str) -> dict[str, Any]:
     elif name == "replace-alone":
         spec["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
     elif name == "old-merges":
-        model["merges"] = [" ".join(pair) for pair in model["merges"]]
+        model["merges"] = older(model["merges"])
     elif name == "missing-bytes":
         del model["vocab"]["<0x0A>"]
         model["vocab"]["unused"] = 3 + 10
@@ -106,12 +107,20 @@ PIECEWISE = ["prepend", "metaspace", "metaspace-split", "metaspace-never", "meta
              "both-ends", "no-template", "replace-alone", "old-merges"]
 WHOLE = {"missing-bytes": "lacks 1 of 256 bytes", "no-byte-fallback": "no byte fallback", "ignore-merges": "looks up whole texts",
          "merges-of-bytes": "join single bytes", "lower-case": "its normalizer is not", "byte-level": "its vocabulary has no ▁"}
+if LIBRARY < (0, 19):
+    WHOLE.update({name: "settings are all written down" for name in PIECEWISE if name.startswith("metaspace")})
+    PIECEWISE = [name for name in PIECEWISE if name not in WHOLE]
 
 
 def add_merge(model: dict[str, Any], left: str, right: str) -> None:
     for token in (left, right, left + right):
         model["vocab"].setdefault(token, len(model["vocab"]))
-    model["merges"].insert(0, [left, right])
+    model["merges"].insert(0, [left, right] if LIBRARY >= (0, 20) else f"{left} {right}")
+
+
+def older(merges: list[Any]) -> list[str]:
+    """Merges as releases before 0.20 write them; later ones read them too."""
+    return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
 
 
 def write_tokenizer(folder: Path, spec: dict[str, Any]) -> Path:
@@ -167,7 +176,7 @@ def read(stem: str) -> list[list[int]]:
     data = Path(stem + ".bin").read_bytes()
     width = np.dtype(dtype).itemsize
     assert len(data) == int(lengths.sum(dtype=np.int64)) * width
-    return [np.frombuffer(data, dtype, length, pointer).tolist() for length, pointer in zip(lengths, pointers, strict=True)]
+    return [np.frombuffer(data, dtype, length, pointer).tolist() for length, pointer in zip(lengths, pointers)]
 
 
 def names(folder: Path) -> set[str]:

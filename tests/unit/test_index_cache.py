@@ -109,6 +109,35 @@ def test_other_data_removes_what_was_made_from_the_old(site: Site, capsys: pytes
     assert "wrote" in site.run(capsys, seed="1")
 
 
+def test_what_another_plan_made_is_removed_with_its_code_and_stays_with_its_data(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    other = site.prefix.with_name("other_text_document")
+    for end in ("bin", "idx"):
+        Path(f"{other}.{end}").write_text("other")
+    site.run(capsys, seed="1")
+    site.run(capsys, **{"data-path": str(other), "seed": "3"})
+    site.data("two")
+    assert f"removed {NAME.format(1, 'description.txt')}" in site.run(capsys, seed="2")
+    made = {seed: {NAME.format(seed, end) for end in ("description.txt", "shuffle_index.npy")} for seed in (2, 3)}
+    assert {name for name in site.files() if "GPTDataset" in name} == made[2] | made[3]
+    site.code.write_text("2")
+    assert f"removed {NAME.format(3, 'description.txt')}" in site.run(capsys, seed="2")
+    assert {name for name in site.files() if "GPTDataset" in name} == made[2]
+
+
+def test_nothing_is_kept_of_a_build_that_is_made_anew(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.run(capsys)
+    stamp = next(site.cache.glob("index_cache-*.json"))
+    no_more_made = NAME.format(1, "document_index.npy")
+    content = json.loads(stamp.read_text())
+    content["files"][no_more_made] = 3
+    stamp.write_text(json.dumps(content))
+    (site.cache / no_more_made).write_text("old")
+    assert "up to date" in site.run(capsys)
+    (site.cache / NAME.format(1, "shuffle_index.npy")).unlink()
+    assert f"removed {no_more_made}" in site.run(capsys)
+    assert no_more_made not in site.files()
+
+
 def test_other_code_counts(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.run(capsys)
     site.code.write_text("2")

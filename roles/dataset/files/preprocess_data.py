@@ -47,6 +47,7 @@ import glob
 import gzip
 import hashlib
 import importlib
+import importlib.machinery
 import io
 import itertools
 import json
@@ -132,23 +133,29 @@ def heed() -> None:
 
 
 class NoPandas:
-    """A finder of modules that finds no pandas: Arrow would import it with its first array, which takes longer than its own import."""
+    """A finder of modules, and a loader, by which pandas cannot be imported: Arrow would import it, which takes longer than its own import."""
 
-    @staticmethod
-    def find_spec(name: str, *_: Any) -> None:
-        """Refuse pandas, and leave other modules to the finders behind this one."""
-        if name == "pandas":
-            raise ModuleNotFoundError("not needed here", name=name)
+    @classmethod
+    def find_spec(cls, name: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
+        """Answer for pandas, and leave other modules to the finders behind this one."""
+        finder: Any = cls()
+        return importlib.machinery.ModuleSpec(name, finder) if name == "pandas" else None
+
+    def create_module(self, spec: Any) -> None:
+        """Leave it to Python."""
+
+    def exec_module(self, module: Any) -> None:
+        """Refuse. Who only asks whether there is a module, as transformers does, is not disturbed."""
+        raise ModuleNotFoundError("not needed here", name=module.__name__)
 
 
-def import_arrow() -> None:
-    """Import what this program needs of Arrow, and let it believe that there is no pandas."""
-    arrow = need("pyarrow")
-    need("pyarrow.compute")
+@contextlib.contextmanager
+def without_pandas() -> Iterator[None]:
+    """Let Arrow believe that there is no pandas. It looks with its first array, and release 17 wherever it infers a type."""
     finder: Any = NoPandas
     sys.meta_path.insert(0, finder)
     try:
-        arrow.array([0])  # Arrow looks once
+        yield
     finally:
         sys.meta_path.remove(finder)
 
@@ -1633,6 +1640,7 @@ def make(key: str, files: Sequence[Path], encoder: Encoder, pool: Pool | None, o
     say(f"wrote {output.bin}: {progress.documents} documents, {about['skipped']} empty rows skipped, {progress.tokens} tokens")
 
 
+@without_pandas()
 def prepare(args: argparse.Namespace) -> None:
     """Make the dataset of every key that is not made yet."""
     folder, prefix = Path(args.tokenizer_name_or_path), Path(args.output_prefix)
@@ -1657,7 +1665,7 @@ def prepare(args: argparse.Namespace) -> None:
             companion = Companion(functools.partial(load_apart, folder), [lock]) if (folder / "tokenizer.json").is_file() else None
             if companion is not None:
                 workers.callback(companion.close)
-            import_arrow()
+            need("pyarrow.compute")
             encoder = load_encoder(folder, args.append_eod, companion)
             gc.freeze()  # what there is now stays, and need not be gone through
             gc.enable()
