@@ -11,11 +11,10 @@ import glob
 import json
 import os
 import re
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from . import _fault_codes, _log_lines
 from ._fault_patterns import FRAMES, PATTERNS
-from ._log_lines import Moment
 
 #: characters of a line that are kept
 _QUOTED = 400
@@ -55,11 +54,11 @@ class Meaning(NamedTuple):
     #: an exception that says nothing by its words: it is a cause only as the last thing that a process raised
     generic: bool
     #: (address, device) that a pointer names
-    points: Optional[tuple[str, int]]
+    points: tuple[str, int] | None
 
 
 @functools.lru_cache(maxsize=8192)
-def meaning(text: str) -> Optional[Meaning]:
+def meaning(text: str) -> Meaning | None:
     """What a line says by the tables; None when it says nothing of a fault."""
     found: list[Meaning] = []
     for row, expression in _COMPILED:
@@ -104,7 +103,7 @@ class _Rank:
                 "file": path, "offset": offset, "last_offset": offset, "count": 1}
 
 
-def _attributed(text: str, local_ranks: dict[int, int], first: int, nproc: int) -> Optional[int]:
+def _attributed(text: str, local_ranks: dict[int, int], first: int, nproc: int) -> int | None:
     """Global rank that a line without a mark names by itself: RankID, device, or a pid that torchrun listed."""
     for pattern, offset in ((_SAYS_RANK, 0), (_SAYS_DEVICE, first)):
         match = pattern.search(text)
@@ -121,12 +120,12 @@ class Collector:
     def __init__(self, folder: str, node_rank: int, nproc_per_node: int, seconds: float = 60.0) -> None:
         self.folder, self.first, self.nproc = folder, node_rank * nproc_per_node, nproc_per_node
         self.reading = _log_lines.Reading(INTEREST, CODES, seconds)
-        self.ranks: dict[Optional[int], _Rank] = {}
+        self.ranks: dict[int | None, _Rank] = {}
         self.exits: dict[int, dict[str, Any]] = {}
-        self.first_observed: Optional[int] = None
+        self.first_observed: int | None = None
         self.pids: dict[int, int] = {}
 
-    def _file(self, path: str, rank: Optional[int] = None) -> None:
+    def _file(self, path: str, rank: int | None = None) -> None:
         """Read one log: a rank's own, or the node's, which holds all ranks and torchrun's summary."""
         entry: dict[str, Any] = {}
         root = False
@@ -203,7 +202,7 @@ class Collector:
             node's clock, or None), ``file``, ``context`` (lines before it), ``count``, ``generic`` and ``points``.
         """
         main = os.path.join(self.folder, "train.log")
-        own = {}
+        own: dict[int, list[str]] = {}
         for path in sorted(glob.glob(os.path.join(glob.escape(self.folder), "ranks", "*", "attempt_*", "*", "std*.log"))):
             local = os.path.basename(os.path.dirname(path))
             if local.isdigit() and int(local) < self.nproc:

@@ -10,7 +10,7 @@ import re
 import subprocess
 import threading
 import time
-from typing import Any, Generator, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Generator, Iterator, NamedTuple, Sequence, Tuple
 
 #: A longer line is cut: nothing that a person reads is longer.
 LONGEST = 16 * 1024
@@ -76,15 +76,20 @@ class Reading:
         except OSError:
             return
 
-    def _search(self, path: str, start: int, seconds: Optional[float]) -> Generator[Line, None, int]:
+    def _search(self, path: str, start: int, seconds: float | None) -> Generator[Line, None, int]:
         """Search a file from a byte on; returns up to which byte it was searched at least, when the time was up."""
         words = ["grep", "--text", "--byte-offset", "--extended-regexp", "--regexp", self.pattern]
         with open(path, "rb") as file:
             size, offset = os.fstat(file.fileno()).st_size, start
             os.lseek(file.fileno(), start, os.SEEK_SET)
             with subprocess.Popen(words, stdin=file, stdout=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"}) as grep:
-                cut: list[bool] = []
-                late = threading.Timer(seconds, lambda: (cut.append(True), grep.kill())) if seconds is not None else None
+                cut = threading.Event()
+
+                def stop(grep: subprocess.Popen[bytes] = grep, cut: threading.Event = cut) -> None:
+                    cut.set()
+                    grep.kill()
+
+                late = threading.Timer(seconds, stop) if seconds is not None else None
                 try:
                     if late:
                         late.start()
@@ -95,10 +100,10 @@ class Reading:
                     if late:
                         late.cancel()
                     grep.kill()
-                return offset if cut else size
+                return offset if cut.is_set() else size
 
 
-def _segments(output: Any, start: int) -> Iterator[Tuple[int, bytes, bool]]:
+def _segments(output: Any, start: int) -> Iterator[tuple[int, bytes, bool]]:
     """Offset and text of what grep prints, cut at carriage returns, and whether that is the whole line.
 
     Of a long line without a carriage return the end is kept.
@@ -136,7 +141,7 @@ def parts(line: str) -> list[Part]:
     return found
 
 
-def moment(text: str) -> Optional[Moment]:
+def moment(text: str) -> Moment | None:
     """When a line says that it was written, by the node's clock and time zone; None where it does not."""
     for pattern in _STAMPS:
         match = pattern.search(text)

@@ -63,7 +63,8 @@ def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mappin
 
     Returns:
         ``succeeded``, ``message``, ``culprit`` (the node on which it began, or "" where that cannot be told), ``nodes`` (all on which it may have
-        begun), ``ranks`` (the global ranks that began it, [] when not known), ``cause`` (a key of the table in _fault_patterns.py, "" after a success) and ``losses`` (list of [iteration, lm loss]).
+        begun), ``ranks`` (the global ranks that began it, [] when not known), ``cause`` (a key of the table in _fault_patterns.py, "" after a
+        success) and ``losses`` (list of [iteration, lm loss]).
     """
     seen = [_training_log.Iteration(**item) for outcome in outcomes.values() for item in outcome.get("iterations") or []]
     losses = [[item.iteration, item.lm_loss] for item in seen]

@@ -13,7 +13,7 @@ import math
 import re
 import sys
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Optional, Sequence, Tuple
+from typing import Iterable, Iterator, Sequence
 
 _ITERATION = re.compile(r"iteration\s+(\d+)/\s*(\d+) \|(.*)")
 _FIELD = re.compile(r"\s*([^|:]+):\s*([^|]+?)\s*\|")
@@ -55,7 +55,7 @@ def iterations(lines: Iterable[str]) -> Iterator[Iteration]:
                         int(number("number of nan iterations") or 0))
 
 
-def problem(seen: Sequence[Iteration], last: int, interval: int, first: int = 0) -> Optional[Tuple[str, str]]:
+def problem(seen: Sequence[Iteration], last: int, interval: int, first: int = 0) -> tuple[str, str] | None:
     """What speaks against a good end, as the key of a cause and words; None when nothing does.
 
     Args:

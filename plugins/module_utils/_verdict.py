@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Mapping, Sequence
 
 from . import _evidence
 from ._fault_patterns import CAUSES
@@ -23,7 +23,7 @@ class Suspect:
     node: str
     node_rank: int
     #: global rank; None where the node is all that is known
-    rank: Optional[int]
+    rank: int | None
     cause: str
     #: 3 clear words of its own, 2 an exception or a signal, 1 it failed and nothing else is known
     strength: float
@@ -39,7 +39,7 @@ class Suspect:
     #: whether it is known to have ended by itself: torchrun lists it, or the hook recorded its end
     ended: bool = False
 
-    def after(self, other: "Suspect") -> bool:
+    def after(self, other: Suspect) -> bool:
         """Whether it was certainly later."""
         return self.at[0] > other.at[1]
 
@@ -61,7 +61,7 @@ def _moment(at: Any, outcome: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], outcome: Mapping[str, Any], listed: bool,
-             words: bool) -> Optional[Suspect]:
+             words: bool) -> Suspect | None:
     """The suspect that one rank is by its log, its record and its exit code; None when it only suffered.
 
     listed: whether torchrun's summary of this node tells which ranks failed.
@@ -69,12 +69,12 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
     """
     record, ended, findings = known.get("record"), known.get("exit"), known.get("findings") or []
     suffered = False
-    own: Optional[Suspect] = None
+    own: Suspect | None = None
 
     def suspect(cause: str, strength: float, at: Any, item: Mapping[str, Any]) -> Suspect:
         when = at or (record or {}).get("at") or (ended or {}).get("at")
         line = str(item.get("line", ""))
-        also = [other["line"] for other in findings if other["line"] != line and other["role"] in ("cause", "confirmation") and other["line"] not in (item.get("context") or ())]
+        also = [other["line"] for other in findings if other["role"] in ("cause", "confirmation") and other["line"] not in (line, *(item.get("context") or ()))]
         return Suspect(node, node_rank, rank, cause, strength, _moment(when, outcome), line, item.get("context") or (),
                        str(item.get("file", "")), str(item.get("code", "")), also[:3], bool(record or ended))
 
@@ -209,14 +209,14 @@ def _plain(one: Suspect) -> str:
     return f"{one.cause} {re.sub(r'[0-9]+', '0', one.line)}"
 
 
-def pointed_at(outcomes: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, str], nproc_per_node: int) -> list[tuple[str, Optional[int]]]:
+def pointed_at(outcomes: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, str], nproc_per_node: int) -> list[tuple[str, int | None]]:
     """(node, global rank) that those who lost a peer name by address and device, the most named first.
 
     A node that names others and is itself named by none is no candidate; addresses that belong to no node are passed over.
     """
     nodes = {address: name for name, address in addresses.items()}
     order = list(outcomes)
-    votes: dict[tuple[str, Optional[int]], int] = {}
+    votes: dict[tuple[str, int | None], int] = {}
     for name, outcome in outcomes.items():
         evidence = outcome.get("evidence") or {}
         for item in [*(evidence.get("node") or []), *[one for known in (evidence.get("ranks") or {}).values() for one in known["findings"]]]:

@@ -1,7 +1,7 @@
 """The verdict on a failed training in words for a person. Runs on the controller."""
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Mapping, Sequence
 
 from . import _fault_codes, _verdict
 from ._fault_patterns import CAUSES
@@ -40,43 +40,40 @@ def code_words(code: str, remedy: bool = True) -> list[str]:
     if known is None:
         component = _fault_codes.family(code)
         return [f"{code}: not in this project's table{' (' + component + ')' if component else ''}; see the vendor's error code reference."]
-    return [f"{code}: {known.en}{' ' + known.remedy_en if remedy else ''}", f"{code}: {known.zh}{' ' + known.remedy_zh if remedy else ''}"]
+    if not remedy:
+        return [f"{code}: {known.en}", f"{code}: {known.zh}"]
+    return [f"{code}: {known.en} {known.remedy_en}", f"{code}: {known.zh} {known.remedy_zh}"]
 
 
-def _symptoms(outcome: Mapping[str, Any]) -> tuple[list[int], str, str]:
-    """Ranks of a node that only suffered, the first line that says so, and its code."""
+def _findings(outcome: Mapping[str, Any]) -> list[tuple[int | None, Mapping[str, Any]]]:
+    """(global rank or None, finding) of everything that a node's logs show."""
     evidence = outcome.get("evidence") or {}
-    ranks, line, code = [], "", ""
-    for rank, known in [*(evidence.get("ranks") or {}).items(), (None, {"findings": evidence.get("node") or []})]:
-        found = [item for item in known["findings"] if item["role"] in ("cascade", "pointer")]
-        if found:
-            if rank is not None:
-                ranks.append(int(rank))
-            shown = next((item for item in found if item["code"]), found[0])
-            if not line or (shown["code"] and not code):
-                line, code = shown["line"], shown["code"]
-    return ranks, line, code
+    found = [(int(rank), item) for rank, known in (evidence.get("ranks") or {}).items() for item in known["findings"]]
+    return [*found, *((None, item) for item in evidence.get("node") or [])]
 
 
-def of_the_others(outcomes: Mapping[str, Mapping[str, Any]], blamed: Sequence[str]) -> list[str]:
-    """Lines about the nodes that nobody blames."""
+def _of_the_others(outcomes: Mapping[str, Mapping[str, Any]], blamed: Sequence[str]) -> list[str]:
+    """Lines about the nodes that only lost their peers."""
     lines, codes = [], []
     for name, outcome in outcomes.items():
-        ranks, line, code = _symptoms(outcome)
-        if name in blamed or not line:
+        lost = [(rank, item) for rank, item in _findings(outcome) if item["role"] in ("cascade", "pointer")]
+        if name in blamed or not lost:
             continue
-        lines.append(f"  {name}{f', ranks {ranges(ranks)}' if ranks else ''}: {line[:200]}")
-        if code and code not in codes:
-            codes.append(code)
+        shown = next((item for _, item in lost if item["code"]), lost[0][1])
+        ranks = ranges([rank for rank, _ in lost if rank is not None])
+        lines.append(f"  {name}{f', ranks {ranks}' if ranks else ''}: {shown['line'][:200]}")
+        codes.append(shown["code"])
     if not lines:
         return []
-    shown = lines[:4] + ([f"  and {len(lines) - 4} nodes more"] if len(lines) > 4 else [])
-    return ["Lost their peers, which is a consequence:", *shown, *[f"  {text}" for code in codes[:2] for text in code_words(code, remedy=False)]]
+    more = [f"  and {len(lines) - 4} nodes more"] if len(lines) > 4 else []
+    explained = [f"  {text}" for code in [one for one in dict.fromkeys(codes) if one][:2] for text in code_words(code, remedy=False)]
+    return ["Lost their peers, which is a consequence:", *lines[:4], *more, *explained]
 
 
 def _left_out(outcomes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     found = {name: (outcome.get("evidence") or {}).get("left_out") or 0 for name, outcome in outcomes.items()}
-    return [f"Of the logs of {name} {size // _MIB} MiB were not searched: they are too large for the time that is allowed." for name, size in found.items() if size]
+    return [f"Of the logs of {name} {size // _MIB} MiB were not searched: they are too large for the time that is allowed."
+            for name, size in found.items() if size]
 
 
 def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addresses: Mapping[str, str]) -> dict[str, Any]:
@@ -88,7 +85,8 @@ def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addr
         addresses: name of each node to its address, to read whom others name as lost.
 
     Returns:
-        ``culprit`` (node, or "" where it cannot be told), ``nodes`` (all that may have begun it), ``ranks`` (global ranks that began it, [] when not known), ``cause`` (a key of CAUSES) and ``message``.
+        ``culprit`` (node, or "" where it cannot be told), ``nodes`` (all that may have begun it), ``ranks`` (global ranks that began it, []
+        when not known), ``cause`` (a key of CAUSES) and ``message``.
     """
     suspects = [one for rank, (name, outcome) in enumerate(outcomes.items()) for one in _verdict.of_node(name, rank, outcome)]
     first = _verdict.first_ones(suspects)
@@ -97,73 +95,72 @@ def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addr
     return _nobody(outcomes, nproc_per_node, addresses)
 
 
-def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Mapping[str, Mapping[str, Any]], nproc: int) -> dict[str, Any]:
-    head = first[0]
-    nodes = list(dict.fromkeys(one.node for one in first))
-    same = [one for one in first if one.cause == head.cause]
-    ranks = [one.rank for one in (first if len(nodes) > 1 else same) if one.rank is not None]
-    # The same of all ranks, as far as these are told: then nobody in particular began it.
-    everywhere = len(nodes) == len(outcomes) > 1 and len(same) == len(first) and (not ranks or len(ranks) >= 0.75 * nproc * len(outcomes))
-    cause = CAUSES[head.cause]
-    words = cause.words if head.cause != "unknown" else head.line
-    if len(nodes) == 1:
-        lines = [f"The training failed on {_where(head, nproc)}: {words}."]
-        if len(set(ranks)) > 1:
-            lines[0] = (f"The training failed on {head.node} (node rank {head.node_rank}), global ranks {ranges(ranks)} "
-                        f"(local ranks {ranges([rank - head.node_rank * nproc for rank in ranks])}): {words}.")
-    elif everywhere:
-        lines = [f"The training failed on all {len(nodes)} nodes alike{', global ranks ' + ranges(ranks) if ranks else ''}: {words}."]
-    else:
-        lines = [f"The training failed on {names(nodes)}; which of them was the first cannot be told from their clocks and logs.", f"{_where(head, nproc)}: {words}."]
-    lines += _quoted(head)
-    if everywhere:
-        lines += [f"  {line}" for line in dict.fromkeys(one.line for one in first) if line != head.line][:3]
-    if len(nodes) > 1 and not everywhere:
-        for one in [next(one for one in first if one.node == node) for node in nodes[1:4]]:
-            lines += [f"{_where(one, nproc)}: {CAUSES[one.cause].words if one.cause != 'unknown' else one.line}.", *_quoted(one)]
-    if head.code:
-        lines += code_words(head.code)
-    elif head.cause != "unknown":
-        lines.append(f"What to do: {cause.remedy}")
-    later = [one for one in suspects if one not in first and one.strength >= 2 and one.node not in nodes]
-    if later:
-        lines.append("Failed later, or with less to show: " + "; ".join(f"{_where(one, nproc)}: {CAUSES[one.cause].words}" for one in later[:3]) + ".")
-    lines += of_the_others(outcomes, nodes)
-    if head.file:
-        lines.append(f"The log: {head.file} on {head.node}.")
-    return {"culprit": head.node if len(nodes) == 1 else "", "nodes": nodes, "ranks": sorted(set(ranks)), "cause": head.cause, "message": "\n".join(lines + _left_out(outcomes))}
+def _words(one: Suspect) -> str:
+    return CAUSES[one.cause].words if one.cause != "unknown" else one.line
 
 
 def _quoted(one: Suspect) -> list[str]:
     return [f"  {line}" for line in [*list(one.context)[-10:], one.line, *one.also] if line]
 
 
-def _weak_causes(outcome: Mapping[str, Any]) -> set[str]:
-    """Causes that the cascades of a node carry."""
-    evidence = outcome.get("evidence") or {}
-    return {item["cause"] for known in [*(evidence.get("ranks") or {}).values(), {"findings": evidence.get("node") or []}]
-            for item in known["findings"] if item["role"] == "cascade"} - {""}
+def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Mapping[str, Mapping[str, Any]], nproc: int) -> dict[str, Any]:
+    """Somebody began it, or may have."""
+    head = first[0]
+    nodes = list(dict.fromkeys(one.node for one in first))
+    same = [one for one in first if one.cause == head.cause]
+    ranks = sorted({one.rank for one in (first if len(nodes) > 1 else same) if one.rank is not None})
+    # The same of all ranks, as far as these are told: then nobody in particular began it.
+    alike = len(nodes) == len(outcomes) > 1 and len(same) == len(first) and (not ranks or len(ranks) >= 0.75 * nproc * len(outcomes))
+    if alike:
+        lines = [f"The training failed on all {len(nodes)} nodes alike{', global ranks ' + ranges(ranks) if ranks else ''}: {_words(head)}.", *_quoted(head)]
+        lines += [f"  {line}" for line in dict.fromkeys(one.line for one in first) if line != head.line][:3]
+    elif len(nodes) > 1:
+        lines = [f"The training failed on {names(nodes)}; which of them was the first cannot be told from their clocks and logs."]
+        for node in nodes[:4]:
+            one = next(one for one in first if one.node == node)
+            lines += [f"{_where(one, nproc)}: {_words(one)}.", *_quoted(one)]
+    elif len(ranks) > 1:
+        local = ranges([rank - head.node_rank * nproc for rank in ranks])
+        lines = [f"The training failed on {head.node} (node rank {head.node_rank}), global ranks {ranges(ranks)} (local ranks {local}): {_words(head)}.",
+                 *_quoted(head)]
+    else:
+        lines = [f"The training failed on {_where(head, nproc)}: {_words(head)}.", *_quoted(head)]
+    if head.code:
+        lines += code_words(head.code)
+    elif head.cause != "unknown":
+        lines.append(f"What to do: {CAUSES[head.cause].remedy}")
+    later = [one for one in suspects if one not in first and one.strength >= 2 and one.node not in nodes]
+    if later:
+        lines.append("Failed later, or with less to show: " + "; ".join(f"{_where(one, nproc)}: {_words(one)}" for one in later[:3]) + ".")
+    lines += _of_the_others(outcomes, nodes)
+    if head.file:
+        lines.append(f"The log: {head.file} on {head.node}.")
+    return {"culprit": head.node if len(nodes) == 1 else "", "nodes": nodes, "ranks": ranks, "cause": head.cause,
+            "message": "\n".join(lines + _left_out(outcomes))}
 
 
 def _nobody(outcomes: Mapping[str, Mapping[str, Any]], nproc: int, addresses: Mapping[str, str]) -> dict[str, Any]:
     """Every node shows symptoms alone, or nothing."""
-    found = [item for outcome in outcomes.values() for known in [*((outcome.get("evidence") or {}).get("ranks") or {}).values(),
-             {"findings": (outcome.get("evidence") or {}).get("node") or []}] for item in known["findings"]]
-    named = [item["cause"] for item in found if item["role"] == "cascade" and item["cause"]]
-    key = max(set(named), key=named.count) if named else "collective_timeout" if found else "unknown"
-    shown = next((item for item in found if item["role"] == "cascade" and item["cause"] == key), None)
-    alone = [name for name, outcome in outcomes.items() if key in _weak_causes(outcome)]
+    weak = {name: [item for _, item in _findings(outcome) if item["role"] == "cascade" and item["cause"]] for name, outcome in outcomes.items()}
+    named = [item["cause"] for items in weak.values() for item in items]
+    anything = any(_findings(outcome) for outcome in outcomes.values())
+    key = max(sorted(set(named)), key=named.count) if named else "collective_timeout" if anything else "unknown"
+    shown = next((item for items in weak.values() for item in items if item["cause"] == key), None)
+    alone = [name for name, items in weak.items() if any(item["cause"] == key for item in items)]
     pointed = _verdict.pointed_at(outcomes, addresses, nproc)
+    culprit, rank = "", None
     lines = ["The training failed, and no log tells on which node it began."]
-    culprit, ranks = "", []
     if key == "address_unreachable" and len(alone) == 1 and len(outcomes) > 1:
         culprit = alone[0]
         lines = [f"The training failed on {culprit} (node rank {list(outcomes).index(culprit)}), as far as the logs tell."]
     elif pointed and not named:
         culprit, rank = pointed[0]
-        ranks = [rank] if rank is not None else []
-        lines = [f"The training failed: the others lost {culprit} (node rank {list(outcomes).index(culprit)}){f', global rank {rank}' if rank is not None else ''}, "
-                 "whose own log says nothing of it."]
-    lines += [f"  {CAUSES[key].words}.", *([f"  {shown['line']}", *(code_words(shown["code"]) if shown["code"] else [])] if shown else []), f"What to do: {CAUSES[key].remedy}", *of_the_others(outcomes, [])]
+        which = f", global rank {rank}" if rank is not None else ""
+        lines = [f"The training failed: the others lost {culprit} (node rank {list(outcomes).index(culprit)}){which}, whose own log says nothing of it."]
+    lines.append(f"  {CAUSES[key].words}.")
+    if shown:
+        lines += [f"  {shown['line']}", *(code_words(shown["code"]) if shown["code"] else [])]
+    lines += [f"What to do: {CAUSES[key].remedy}", *_of_the_others(outcomes, [])]
     lines += [f"  {name}: {outcome.get('reason') or outcome.get('outcome')}" for name, outcome in list(outcomes.items())[:_LISTED]]
-    return {"culprit": culprit, "nodes": [culprit] if culprit else [], "ranks": ranks, "cause": key, "message": "\n".join(lines + _left_out(outcomes))}
+    return {"culprit": culprit, "nodes": [culprit] if culprit else [], "ranks": [] if rank is None else [rank], "cause": key,
+            "message": "\n".join(lines + _left_out(outcomes))}

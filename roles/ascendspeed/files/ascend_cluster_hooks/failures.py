@@ -16,13 +16,13 @@ import sys
 import time
 import traceback
 from types import TracebackType
-from typing import Any, NoReturn, Optional, Sequence, Type
+from typing import Any, NoReturn, Sequence
 
 #: open as long as the process: faulthandler keeps its number
 _stacks: Any = None
 
 
-def place(frames: "traceback.StackSummary") -> str:
+def place(frames: Sequence[traceback.FrameSummary]) -> str:
     """``file.py:12 in function`` of the innermost frame; "" without one."""
     return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
 
@@ -52,7 +52,7 @@ def install(arguments: Sequence[str]) -> str:
     ended = {"rank": rank, "local_rank": local_rank}
     told, leave = sys.excepthook, sys.exit
 
-    def excepthook(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if os.getpid() == pid:
             write(failures, {**ended, "time": time.time(), "kind": "exception", "type": kind.__name__, "message": str(error)[:4000],
                              "where": place(traceback.extract_tb(trace)), "status": 1})
@@ -65,7 +65,7 @@ def install(arguments: Sequence[str]) -> str:
                              "message": "" if status is None else str(status)[:4000], "where": place(traceback.extract_stack()[:-1]), "status": code})
         leave(status)
 
-    sys.excepthook, sys.exit = excepthook, exit_recorded  # type: ignore[assignment]
+    sys.excepthook, sys.exit = excepthook, exit_recorded
     faulthandler.enable()
     _stacks = open(os.path.join(stacks, f"rank{rank}.txt"), "w", encoding="utf-8")  # noqa: SIM115
     faulthandler.register(signal.SIGUSR1, file=_stacks, all_threads=True)
