@@ -21,6 +21,7 @@ _QUOTED = 400
 #: different lines that are kept of a rank, and of a node
 _KEPT = 24
 _CONTEXT = 14
+_TAIL = 20
 _RECORD_BYTES = 64 * 1024
 _BLOCK = 4 * 1024 * 1024
 
@@ -189,15 +190,16 @@ class Collector:
                                "where": str(record.get("where", "")), "status": record.get("status"), "at": [moment, moment], "file": path}
         return found
 
-    def collect(self, journal: str = "") -> dict[str, Any]:
+    def collect(self, kernel_log: str = "", unit_log: str = "") -> dict[str, Any]:
         """Read everything and return the evidence.
 
         Args:
-            journal: lines of the kernel and of systemd about this run.
+            kernel_log: lines of the kernel since the run began.
+            unit_log: the journal of the run's unit, for a script that ended without a word in its own log.
 
         Returns:
             ``ranks``: of each global rank (as text) ``findings``, ``exit`` (torchrun's ``code``, ``pid`` and ``at``) and ``record``; ``node``: findings
-            whose rank is not told; ``journal``: findings of the journal; ``first_observed``: the rank that torchrun names first, or None;
+            whose rank is not told; ``journal``: findings of the kernel and of systemd; ``tail``: the last lines; ``first_observed``: the rank that torchrun names first, or None;
             ``searched`` and ``left_out``: bytes. A finding has ``role``, ``cause``, ``code``, ``line``, ``at`` (earliest and latest moment by the
             node's clock, or None), ``file``, ``context`` (lines before it), ``count``, ``generic`` and ``points``.
         """
@@ -219,7 +221,7 @@ class Collector:
                     self._file(path, rank)
         records = self._records()
         kernel = _Rank()
-        for text in journal.splitlines():
+        for text in (kernel_log + unit_log).splitlines():
             what = meaning(text)
             if what is not None and what.role == "cause" and what.cause in ("host_out_of_memory", "device_error"):
                 kernel.add("journal", 0, text, what)
@@ -229,6 +231,7 @@ class Collector:
             ranks[str(rank)] = {"findings": findings, "exit": self.exits.get(rank), "record": records.get(rank)}
         return {"ranks": ranks, "node": _fatal(self.ranks[None].findings.values(), bool(own)) if None in self.ranks else [],
                 "journal": [_told(item) for item in kernel.findings.values()], "first_observed": self.first_observed,
+                "tail": _log_lines.last_lines(main, _TAIL) if os.path.exists(os.path.join(self.folder, "result")) else unit_log.splitlines()[-_TAIL:],
                 "searched": self.reading.read, "left_out": self.reading.skipped}
 
 

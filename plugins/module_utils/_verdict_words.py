@@ -76,6 +76,11 @@ def _left_out(outcomes: Mapping[str, Mapping[str, Any]]) -> list[str]:
             for name, size in found.items() if size]
 
 
+def _tail(name: str, outcome: Mapping[str, Any]) -> list[str]:
+    tail = (outcome.get("evidence") or {}).get("tail") or []
+    return [f"The last lines on {name}:", *[f"  {line}" for line in tail]] if tail else []
+
+
 def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addresses: Mapping[str, str]) -> dict[str, Any]:
     """Judge a failed training.
 
@@ -133,6 +138,8 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
     if later:
         lines.append("Failed later, or with less to show: " + "; ".join(f"{_where(one, nproc)}: {_words(one)}" for one in later[:3]) + ".")
     lines += _of_the_others(outcomes, nodes)
+    if head.strength < 2 or head.cause in ("unknown", "unit_killed", "launcher_killed"):
+        lines += _tail(head.node, outcomes[head.node])
     if head.file:
         lines.append(f"The log: {head.file} on {head.node}.")
     return {"culprit": head.node if len(nodes) == 1 else "", "nodes": nodes, "ranks": ranks, "cause": head.cause,
@@ -162,5 +169,7 @@ def _nobody(outcomes: Mapping[str, Mapping[str, Any]], nproc: int, addresses: Ma
         lines += [f"  {shown['line']}", *(code_words(shown["code"]) if shown["code"] else [])]
     lines += [f"What to do: {CAUSES[key].remedy}", *_of_the_others(outcomes, [])]
     lines += [f"  {name}: {outcome.get('reason') or outcome.get('outcome')}" for name, outcome in list(outcomes.items())[:_LISTED]]
+    if key == "unknown":
+        lines += [line for name, outcome in list(outcomes.items())[:3] for line in _tail(name, outcome)]
     return {"culprit": culprit, "nodes": [culprit] if culprit else [], "ranks": [] if rank is None else [rank], "cause": key,
             "message": "\n".join(lines + _left_out(outcomes))}

@@ -55,13 +55,15 @@ EXAMPLES = r"""
 RETURN = r"""
 evidence:
   description: >-
-    C(ranks), C(node), C(journal), C(first_observed), C(searched) and C(left_out), as C(Collector.collect) in
+    C(ranks), C(node), C(journal), C(tail), C(first_observed), C(searched) and C(left_out), as C(Collector.collect) in
     plugins/module_utils/_evidence.py describes them.
   type: dict
   returned: always
 """
 
+import contextlib
 import os
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils import _evidence
@@ -69,14 +71,11 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _evidence
 JOURNAL_LINES = 400
 
 
-def journal(module: AnsibleModule, unit: str, since: float) -> str:
-    """Lines of the kernel and of systemd about the unit since a moment; "" where there is no journal."""
-    found = []
-    for words in (["--dmesg"], ["--unit", unit]):
-        _, out, _ = module.run_command(["journalctl", *words, f"--since=@{int(since)}", f"--lines={JOURNAL_LINES}", "--output=cat", "--no-pager", "--quiet"],
-                                       handle_exceptions=False, environ_update={"LC_ALL": "C"})
-        found.append(out)
-    return "".join(found)
+def journal(module: AnsibleModule, since: float, *words: str) -> str:
+    """Lines of the journal since a moment; "" where there is none."""
+    _, out, _ = module.run_command(["journalctl", *words, f"--since=@{int(since)}", f"--lines={JOURNAL_LINES}", "--output=cat", "--no-pager", "--quiet"],
+                                   handle_exceptions=False, environ_update={"LC_ALL": "C"})
+    return str(out)
 
 
 def main() -> None:
@@ -97,11 +96,13 @@ def main() -> None:
     try:
         # Made by the launch script, and changed once, when torchrun begins.
         since = os.stat(os.path.join(folder, "ranks")).st_mtime - 60
-        said = journal(module, wanted["unit"], since)
     except OSError:
-        said = ""
+        since = time.time() - 3600
+    kernel, unit = "", ""
+    with contextlib.suppress(OSError):
+        kernel, unit = journal(module, since, "--dmesg"), journal(module, since, "--unit", wanted["unit"])
     collector = _evidence.Collector(folder, wanted["node_rank"], wanted["nproc_per_node"], wanted["seconds"])
-    module.exit_json(changed=False, evidence=collector.collect(said))
+    module.exit_json(changed=False, evidence=collector.collect(kernel, unit))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def verdict_of(nodes: list[compose.NodeRun], ranks_per_node: int) -> tuple[dict[
         # A node that does not answer cannot be read.
         if node.outcome not in ("succeeded", "unreachable"):
             collector = _evidence.Collector(str(node.folder), node.node_rank, ranks_per_node)
-            evidence = collector.collect(journal.read_text(encoding="utf-8") if journal.exists() else "")
+            evidence = collector.collect("", journal.read_text(encoding="utf-8") if journal.exists() else "")
         log = node.folder / "train.log"
         seen: list[_training_log.Iteration] = []
         if node is nodes[-1] and log.exists():
