@@ -39,7 +39,7 @@ def rendered(tmp_path_factory):
         for part in ("Megatron-LM", "bin", "runs/abc"):
             (workspace / part).mkdir(parents=True)
         (workspace / "env.sh").write_text(f'export PATH="{workspace}/bin:$PATH"\n')
-        hosts[name] = {"ansible_host": f"127.0.0.{index}", "cluster_workspace": str(workspace), "cluster_log_dir": str(folder / "logs")}
+        hosts[name] = {"ansible_host": f"192.0.2.{index}", "cluster_workspace": str(workspace), "cluster_log_dir": str(folder / "logs")}
     (folder / "hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": hosts}}))
     (folder / "play.yml").write_text(PLAYBOOK)
     variables = {
@@ -92,13 +92,13 @@ def test_arguments_and_environment_reach_torchrun(rendered):
     run(rendered, "node2", "exit 1")
     argv = (rendered / "argv").read_text().split("\n")
     pairs = set(zip(argv, argv[1:], strict=False))
-    assert {("--nnodes", "2"), ("--node_rank", "1"), ("--master_addr", "127.0.0.1"), ("--master_port", "6000"), ("--nproc_per_node", "1"),
+    assert {("--nnodes", "2"), ("--node_rank", "1"), ("--master_addr", "192.0.2.1"), ("--master_port", "6000"), ("--nproc_per_node", "1"),
             ("--pipeline-model-parallel-size", "2"), ("--moe-model-type", "mixtral_moe"), ("--train-iters", "20"),
             ("--distributed-backend", "nccl")} <= pairs
     assert "--load" not in argv
     assert "--no-load-optim" not in argv
     environment = (rendered / "environment").read_text().splitlines()
-    assert {"HCCL_DETERMINISTIC=true", "HCCL_IF_IP=127.0.0.2", "GLOO_SOCKET_IFNAME=eth0", "HCCL_EXEC_TIMEOUT=120",
+    assert {"HCCL_DETERMINISTIC=true", "HCCL_IF_IP=192.0.2.2", "GLOO_SOCKET_IFNAME=eth0", "HCCL_EXEC_TIMEOUT=120",
             "SITE_NOTE=two words; $HOME"} <= set(environment)
 
 
