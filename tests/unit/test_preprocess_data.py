@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from tests.unit.preprocess_tools import (
+    EXAMPLES,
     PIECEWISE,
     SPECIAL,
     WHOLE,
@@ -52,7 +53,7 @@ TEXT = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from([*PIECEWISE, *WHOLE]), texts=st.lists(TEXT, max_size=25), append=st.booleans())
 def test_ids_are_those_of_the_tokenizer(
     name: str, texts: list[str | None], append: bool, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
@@ -73,7 +74,7 @@ def test_ids_are_those_of_the_tokenizer(
         lengths[0], lengths[(len(lengths) - 1) // 2], lengths[-1]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(name=st.sampled_from(PIECEWISE), texts=st.lists(TEXT, min_size=1, max_size=25).map(lambda texts: [text for text in texts if text] or ["fox"]))
 def test_pieces_alone_give_the_ids_of_the_tokenizer(name: str, texts: list[str], folders: dict[str, Path]) -> None:
     encoder = preprocess.load_encoder(folders[name], append_eod=False)
@@ -234,7 +235,7 @@ def test_formats_give_the_same_documents(make: Any, tokenizer: Path, tmp_path: P
     assert read(str(tmp_path / "a_text_document")) == [own.encode(text).ids for text in HARD]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=EXAMPLES // 6, deadline=None)
 @given(texts=st.lists(TEXT, max_size=20), chunk=st.sampled_from([1e-6, 1e-5, 1e-4, 1]))
 def test_formats_and_chunks_do_not_matter(
     texts: list[str | None], chunk: float, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory

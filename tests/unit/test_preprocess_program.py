@@ -1,4 +1,4 @@
-"""The preprocessor as a program: its processes, reruns, what it refuses, and Python 3.8."""
+"""The preprocessor as a program: its processes, reruns, and what it refuses."""
 from __future__ import annotations
 
 import contextlib
@@ -6,7 +6,6 @@ import io
 import json
 import os
 import resource
-import shutil
 import signal
 import struct
 import subprocess
@@ -440,49 +439,6 @@ def test_help_states_the_bound_of_memory(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         preprocess.arguments(["--help"])
     assert "MiB + workers x (" in capsys.readouterr().out
-
-
-def python38() -> Path:
-    """A Python 3.8 with the modules that the program needs, made once; skips where there is no python3.8."""
-    made = ROOT / ".rehearsal" / "python38" / "bin" / "python"
-    check = ["-c", "import sys, numpy, pyarrow, tokenizers; sys.exit(sys.version_info[:2] != (3, 8))"]
-
-    def runs(python: Path, *words: str) -> bool:
-        return subprocess.run([str(python), *words], capture_output=True, check=False).returncode == 0
-
-    if made.exists() and runs(made, *check):
-        return made
-    found = [Path(path) for path in [shutil.which("python3.8"), *sorted(Path.home().glob(".pyenv/versions/3.8*/bin/python3.8"))] if path]
-    python = next((path for path in found if runs(path, "-c", "import venv, ensurepip")), None)
-    if python is None:
-        pytest.skip("NOT TESTED ON PYTHON 3.8: no python3.8 that runs on PATH or in ~/.pyenv/versions")
-    shutil.rmtree(made.parents[1], ignore_errors=True)
-    subprocess.run([str(python), "-m", "venv", str(made.parents[1])], check=True)
-    installed = subprocess.run([str(made), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement",
-                                str(Path(__file__).with_name("preprocess_requirements.txt"))], capture_output=True, text=True, check=False)
-    if installed.returncode != 0:
-        pytest.skip(f"NOT TESTED ON PYTHON 3.8: pip could not install preprocess_requirements.txt: {installed.stderr.strip()[-200:]}")
-    assert runs(made, *check)
-    return made
-
-
-@pytest.mark.parametrize("kind", ["prepend", "metaspace", "missing-bytes"])
-def test_python_3_8_writes_the_same_bytes(kind: str, tmp_path: Path) -> None:
-    python = python38()
-    folder = write_tokenizer(tmp_path / "tokenizer", variant(kind))
-    texts: list[str | None] = [f"the  fox {number}\n▁漢字 😀\x01 <s>"[:number % 30] for number in range(400)]
-    data = tmp_path / "data"
-    parquet(data / "a.parquet", [*texts, None])
-    jsonl(data / "b.jsonl", texts)
-    csv_file(data / "c.csv", texts)
-    for name, interpreter in (("here", sys.executable), ("there", str(python))):
-        words = [interpreter, *command(data, folder, tmp_path / name / "a", "--workers", "2", "--chunk-mib", "0.001", "--append-eod")[1:]]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "2 at work" in done.stdout
-    here, there = files(tmp_path / "here" / "a"), files(tmp_path / "there" / "a")
-    assert here[:2] == there[:2]
-    assert json.loads(there[2])["encoding"] == json.loads(here[2])["encoding"]
 
 
 class Echo:

