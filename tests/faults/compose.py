@@ -3,6 +3,14 @@
 A row (rows/*.yml) says which recorded words (pieces/*.txt) which rank printed, how many seconds before or after the moment of the
 fault, and how it ended; from that this writes train.log, the ranks' own logs, the hook's records, the result file and the outcome of
 each node, as torchrun and the launch script of that time would. Nothing here knows how the logs are read.
+
+A row: ``nnodes`` (2), ``nproc`` (8), ``torch`` (2.1), ``offsets`` {node: seconds that its clock is ahead}, ``utc_hours`` of the logs' time zone,
+``hook`` (ranks left records), ``iterations`` logged ([{of: 1-3}] without it), ``start: false`` (no rank came so far), ``tee`` (prefixes also in
+the mixed layout), ``glued``, ``huge``, and ``nodes`` {name or others: ``outcome`` (failed), ``reason``, ``after`` (whom it was stopped for),
+``ended`` (s), ``split`` (what is older is in train.log.1), ``launcher`` (missing, silent, cut, death) and what it ``holds``}.
+Each of these: ``ranks`` (11, 8-11, a list, all, others: who has no exit yet, launcher, journal, older), ``piece``, ``at`` (s), ``step`` (s more
+each rank), ``exit`` status, ``hangs`` instead of an exit, ``bare`` (before torch prefixes exceptions), ``out`` (stdout), ``times``, ``megabytes``,
+``of`` (whose words a journal or older log tells).
 """
 from __future__ import annotations
 
