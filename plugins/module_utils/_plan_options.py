@@ -117,11 +117,11 @@ KNOWN = WHOLE | FRACTION | FLAG | WORDS | TEXT | CHOICES.keys() | {"moe-model-ty
 LEAST = {
     **dict.fromkeys((
         "context-parallel-size", "eval-interval", "expert-interval", "expert-model-parallel-size", "ffn-hidden-size", "global-batch-size",
-        "hidden-size", "hysteresis", "kv-channels", "log-interval", "lr-decay-iters", "lr-decay-samples", "make-vocab-size-divisible-by",
+        "hidden-size", "kv-channels", "log-interval", "lr-decay-iters", "lr-decay-samples", "make-vocab-size-divisible-by",
         "max-position-embeddings", "micro-batch-size", "num-attention-heads", "num-experts", "num-layers",
         "num-layers-per-virtual-pipeline-stage", "num-query-groups", "pipeline-model-parallel-size", "save-interval", "seed", "seq-length",
         "tensor-model-parallel-size", "train-iters", "train-samples"), 1),
-    **dict.fromkeys(("manual-gc-interval", "pipeline-model-parallel-split-rank", "recompute-num-layers"), 0),
+    "manual-gc-interval": 0,
 }
 
 # From here to there, ends included, and in words.
@@ -133,3 +133,26 @@ RANGE = {
     **dict.fromkeys(("attention-dropout", "hidden-dropout"), _PART),
     **dict.fromkeys(("adam-beta1", "adam-beta2"), _BELOW_1),
 }
+
+
+def misread(option: str, value: object) -> str:
+    """What is expected in place of a value that the parser cannot read; empty where it can."""
+    kind = int if option in WHOLE else float if option in FRACTION else str
+    try:
+        kind(str(value))
+    except ValueError:
+        return "a whole number" if kind is int else "a number"
+    if option in CHOICES and str(value) not in CHOICES[option]:
+        return f"one of {', '.join(CHOICES[option])}"
+    return ""
+
+
+def outside(option: str, value: object) -> str:
+    """What is expected in place of a number that is too small or too large; empty where it is not."""
+    if option in LEAST and int(str(value)) < LEAST[option]:
+        return f"a whole number of at least {LEAST[option]}"
+    if option in RANGE:
+        least, most, words = RANGE[option]
+        if not least <= float(str(value)) <= most:
+            return words
+    return ""

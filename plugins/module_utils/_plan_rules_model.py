@@ -7,43 +7,28 @@ from __future__ import annotations
 from typing import Iterator
 
 from ansible_collections.ascend.cluster.plugins.module_utils import _plan_options as options
-from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import OWN, Finding, Plan, Rule, option_name, rule, variable
-
-
-def _reads_as(kind: type, value: object) -> bool:
-    try:
-        kind(str(value))
-    except ValueError:
-        return False
-    return True
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Finding, Plan, Rule, option_name, rule, variable
 
 
 def values(plan: Plan) -> Iterator[Finding]:
     """The parser's types and choices (arguments.py:620-1590, AS arguments.py:39-228): what it cannot read ends every rank."""
-    for name, value in plan.given.items():
-        option, expected = option_name(name), ""
-        if option in options.WHOLE and not _reads_as(int, value):
-            expected = "a whole number"
-        elif option in options.FRACTION and not _reads_as(float, value):
-            expected = "a number"
-        elif option in options.FLAG and name not in OWN and value is not True:
+    for name, value in plan.written.items():
+        option = option_name(name)
+        expected = options.misread(option, value)
+        # The role reads its own variables as true or false, whatever they are written like.
+        if option in options.FLAG and f"plan_{name}" not in plan.names and value is not True:
             expected = "true or false, without quotes: the option takes no value"
-        elif option in options.CHOICES and str(value) not in options.CHOICES[option]:
-            expected = f"one of {', '.join(options.CHOICES[option])}"
         if expected:
             yield Finding(f"values:{option}", f"{variable(name)} is {value!r}, expected {expected}.")
 
 
 def bounds(plan: Plan) -> Iterator[Finding]:
-    """The least of what is counted, and the range of what is not (see _plan_options)."""
-    for name in plan.given:
-        option, number = option_name(name), plan.whole(name)
-        if number is not None and number < options.LEAST.get(option, number):
-            yield Finding(f"bounds:{option}", f"{plan.is_(name)}, expected a whole number of at least {options.LEAST[option]}.")
-        if option in options.RANGE:
-            least, most, words = options.RANGE[option]
-            if not least <= plan.fraction(name, least) <= most:
-                yield Finding(f"bounds:{option}", f"{plan.is_(name)}, expected {words}.")
+    """The least of what is counted, and the range of what is not."""
+    for name, value in plan.written.items():
+        option = option_name(name)
+        expected = "" if options.misread(option, value) else options.outside(option, value)
+        if expected:
+            yield Finding(f"bounds:{option}", f"{plan.is_(name)}, expected {expected}.")
 
 
 @rule
@@ -115,7 +100,7 @@ def experts_without_context(plan: Plan) -> Iterator[str]:
 @rule
 def experts_exist(plan: Plan) -> Iterator[str]:
     """arguments.py:501-502."""
-    if plan.ep > 1 and not plan.has("num_experts"):
+    if plan.ep > 1 and "num_experts" not in plan.written:
         yield f"plan_expert_model_parallel_size is {plan.ep}, expected 1, because plan_num_experts is not set."
 
 
@@ -145,10 +130,10 @@ def experts_without_spec(plan: Plan) -> Iterator[str]:
 def routing(plan: Plan) -> Iterator[str]:
     """The gate that AscendSpeed puts in (AS components/moe/gate.py:40-42); megatron_moe routes by Megatron's own code (AS model/transformer.py)."""
     if plan.has("num_experts", "moe_router_topk") and plan.text("moe_model_type") != "megatron_moe":
-        topk, experts = plan.whole("moe_router_topk"), plan.number("num_experts")
-        if topk is not None and topk not in (1, 2):
+        topk, experts = plan.number("moe_router_topk"), plan.number("num_experts")
+        if topk not in (1, 2):
             yield f"plan_moe_router_topk is {topk}, expected 1 or 2: AscendSpeed routes no other way."
-        elif topk is not None and topk > experts:
+        elif topk > experts:
             yield f"plan_moe_router_topk is {topk}, expected at most plan_num_experts, {experts}."
 
 
@@ -194,12 +179,8 @@ def size_of_a_head(plan: Plan) -> Iterator[str]:
 @rule
 def feed_forward_columns(plan: Plan) -> Iterator[str]:
     """core/tensor_parallel/layers.py:610, 854 (divide). Without a size Megatron-LM makes one (arguments.py:358-367)."""
-    size = plan.number("ffn_hidden_size")
-    if plan.emptied("ffn_hidden_size"):
-        hidden = plan.number("hidden_size", 0)
-        size = int((4 * hidden * 2 / 3) / 64) * 64 if plan.flag("swiglu") else 4 * hidden
-    if (plan.has("ffn_hidden_size") or plan.emptied("ffn_hidden_size")) and size % plan.tp != 0:
-        yield (f"Feed-forward columns per tensor rank: {plan.is_('ffn_hidden_size')} (so {size}), expected a multiple of {plan.tp}, because "
+    if (plan.has("ffn_hidden_size") or plan.emptied("ffn_hidden_size")) and plan.feed_forward % plan.tp != 0:
+        yield (f"Feed-forward columns per tensor rank: {plan.is_('ffn_hidden_size')} (so {plan.feed_forward}), expected a multiple of {plan.tp}, because "
                f"{plan.is_('tensor_model_parallel_size')}.")
 
 
@@ -227,18 +208,16 @@ def heads_per_context_rank(plan: Plan) -> Iterator[str]:
 @rule
 def positions(plan: Plan) -> Iterator[str]:
     """arguments.py:380-383."""
-    most = plan.whole("max_position_embeddings")
+    most = plan.number("max_position_embeddings")
     for name in ("seq_length", "decoder_seq_length"):
-        length = plan.whole(name)
-        if length is not None and most is not None and most < length:
-            yield f"plan_max_position_embeddings is {most}, expected at least {variable(name)}, {length}."
+        if plan.has("max_position_embeddings", name) and most < plan.number(name):
+            yield f"plan_max_position_embeddings is {most}, expected at least {variable(name)}, {plan.number(name)}."
 
 
 @rule
 def split_stage(plan: Plan) -> Iterator[str]:
     """arguments.py:185-190."""
-    rank = plan.whole("pipeline_model_parallel_split_rank")
-    if rank is not None and 1 < plan.pp <= rank:
+    if 1 < plan.pp <= plan.number("pipeline_model_parallel_split_rank", 0):
         yield f"{plan.is_('pipeline_model_parallel_split_rank')}, expected less than plan_pipeline_model_parallel_size, {plan.pp}."
 
 

@@ -4,6 +4,8 @@ Lines are those of Megatron-LM 9de386d0, where a file without a folder is one of
 """
 from __future__ import annotations
 
+import functools
+import math
 import re
 from typing import Iterator
 
@@ -148,14 +150,15 @@ def saving(plan: Plan) -> Iterator[str]:
 
 @rule
 def precision(plan: Plan) -> Iterator[str]:
-    """arguments.py:272-283, 389-393; without any, FP32Optimizer is abstract (core/optimizer/optimizer.py:606)."""
+    """arguments.py:272-283, 389-393; without any, FP32Optimizer is abstract (core/optimizer/optimizer.py:606), the distributed one is not."""
     word = plan.text("precision")
     if word not in ("", "bf16", "fp16"):
         yield f"plan_precision is {word!r}, expected bf16 or fp16."
     elif plan.bf16 and plan.fp16:
         yield "Both bf16 and fp16 are asked for, expected one: plan_precision and plan_extra_arguments."
-    elif plan.emptied("bf16", "fp16"):
-        yield "plan_precision is neither bf16 nor fp16, expected one of them: Megatron-LM at this commit has no optimizer for fp32."
+    elif plan.emptied("bf16", "fp16") and not plan.flag("use_distributed_optimizer"):
+        yield ("plan_precision is neither bf16 nor fp16, expected one of them: Megatron-LM at this commit has no optimizer for fp32 but "
+               f"{variable('use_distributed_optimizer')}.")
     if plan.flag("fp16_lm_cross_entropy") and not plan.fp16:
         yield f"{variable('fp16_lm_cross_entropy')} needs plan_precision: fp16."
     if plan.flag("fp32_residual_connection") and not (plan.fp16 or plan.bf16):
@@ -181,8 +184,9 @@ def loss_scale(plan: Plan) -> Iterator[str]:
             yield f"{plan.is_('min_loss_scale')}, expected a number of more than 0."
         if not plan.fraction("initial_loss_scale", 2.0**32) >= least:
             yield f"{plan.is_('initial_loss_scale')}, expected at least {variable('min_loss_scale')}, {least}, because plan_precision is fp16."
-        if not plan.fraction("loss_scale_window", 1000.0) > 0.0:
-            yield f"{plan.is_('loss_scale_window')}, expected a number of more than 0."
+        for name in ("loss_scale_window", "hysteresis"):
+            if not plan.fraction(name, 1.0) > 0.0:
+                yield f"{plan.is_(name)}, expected a number of more than 0."
 
 
 @rule
@@ -211,9 +215,25 @@ def distributed_adam(plan: Plan) -> Iterator[str]:
 
 
 @rule
+def shared_embedding_bucket(plan: Plan) -> Iterator[str]:
+    """All weights before the shared embedding fill whole shards (core/distributed/param_and_grad_buffer.py:300-307).
+
+    They are counted one by one when the model is there; here each of them has to come out even.
+    """
+    if plan.flag("use_distributed_optimizer") and plan.pp > 1 and plan.dp and plan.emptied("untie_embeddings_and_output_weights"):
+        sizes, heads = [plan.number("hidden_size", 0)], plan.number("num_attention_heads")
+        if not plan.flag("disable_bias_linear"):
+            groups = plan.number("num_query_groups") if plan.flag("group_query_attention") else heads
+            sizes += [plan.number("kv_channels", sizes[0] // heads) * (heads + 2 * groups) // plan.tp, plan.feed_forward // plan.tp]
+        if functools.reduce(math.gcd, sizes) % (plan.dp * plan.cp) != 0:
+            yield (f"Weights per shard of the optimizer: {plan.is_('hidden_size')}, expected a multiple of {plan.dp * plan.cp}, the ranks that "
+                   f"share it{' (so the attention and feed-forward biases of a rank)' if len(sizes) > 1 else ''}, because "
+                   f"{plan.is_('use_distributed_optimizer')} and {plan.is_('untie_embeddings_and_output_weights')}.")
+
+
+@rule
 def recomputation(plan: Plan) -> Iterator[str]:
     """arguments.py:435-438, core/transformer/transformer_config.py:313-339; a unit past the last layer: legacy/model/transformer.py:1618-1640."""
-    method, count = plan.text("recompute_method"), plan.whole("recompute_num_layers")
     if plan.granularity == "selective":
         for name in ("recompute_method", "recompute_num_layers"):
             if plan.has(name):
@@ -225,7 +245,8 @@ def recomputation(plan: Plan) -> Iterator[str]:
             yield "plan_recompute_num_layers is not set, expected a whole number, because plan_recompute_granularity is full."
         chunk = plan.number("num_layers") // plan.stages
         each = plan.number("num_layers_per_virtual_pipeline_stage", chunk)
-        if method == "uniform" and count is not None and plan.has("num_layers") and (count < 1 or each % count != 0):
+        count = plan.number("recompute_num_layers")
+        if plan.text("recompute_method") == "uniform" and plan.has("num_layers") and (count < 1 or each % count != 0):
             yield f"{plan.is_('recompute_num_layers')}, expected a divisor of {each}, the layers of a stage, because plan_recompute_method is uniform."
 
 
@@ -276,4 +297,4 @@ def split(plan: Plan) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (
     whole_micro_batches, ramp_of_the_batch, interleaved_stages, interleaved_micro_batches, length_of_training, one_warm_up, warm_up_ends,
     learning_rate, weight_decay, one_schedule, something_logged, saving, precision, experts_without_fp16, loss_scale, freed_parameters,
-    overlapping_gather, distributed_adam, recomputation, distributed_activations, only_in_core, not_on_an_npu, split)
+    overlapping_gather, distributed_adam, shared_embedding_bucket, recomputation, distributed_activations, only_in_core, not_on_an_npu, split)

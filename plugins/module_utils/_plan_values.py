@@ -1,6 +1,7 @@
 """A plan read as what its arguments are, and the rules' common form."""
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 from ansible_collections.ascend.cluster.plugins.module_utils import _plan_options as options
@@ -48,45 +49,36 @@ class Finding(NamedTuple):
 
 
 class Plan:
-    """Typed access to a plan. What cannot be read counts as absent: the rules of values name it."""
+    """Typed access to a plan. A value that cannot be read, or is out of bounds, counts as absent but for the two rules that name it."""
 
     def __init__(self, plan: Mapping[str, Any], world_size: int = 0) -> None:
         self.world = world_size
         self.names = tuple(plan)
         self.named = {plain(name) for name in plan}
-        self.given: dict[str, Any] = {}
+        self.written: dict[str, Any] = {}
         for name, value in plan.items():
             # The empty values are those that the filter argv leaves out; a list of one word is that word.
             if value is None or value is False or value == "":
                 continue
-            self.given[plain(name)] = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+            self.written[plain(name)] = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+        self.given = {name: value for name, value in self.written.items()
+                      if not options.misread(option_name(name), value) and not options.outside(option_name(name), value)}
 
     def has(self, *names: str) -> bool:
         """Whether all of these are given."""
         return all(name in self.given for name in names)
 
     def emptied(self, *names: str) -> bool:
-        """Whether all of these are named and none given: a part of a plan, which names none, is not judged by what it lacks."""
-        return all(name in self.named and name not in self.given for name in names)
+        """Whether all of these are named without a value: a part of a plan, which names none, is not judged by what it lacks."""
+        return all(name in self.named and name not in self.written for name in names)
 
     def number(self, name: str, default: int = 1) -> int:
-        """A whole number, of at least 1 or what the options say."""
-        value = self.whole(name)
-        return default if value is None or value < options.LEAST.get(option_name(name), value) else value
-
-    def whole(self, name: str) -> int | None:
-        """A whole number; None where there is none."""
-        try:
-            return int(str(self.given[name]))
-        except (KeyError, ValueError):
-            return None
+        """A whole number."""
+        return int(str(self.given.get(name, default)))
 
     def fraction(self, name: str, default: float) -> float:
         """Any number."""
-        try:
-            return float(str(self.given[name]))
-        except (KeyError, ValueError):
-            return default
+        return float(str(self.given.get(name, default)))
 
     def flag(self, name: str) -> bool:
         """Whether an option without a value is there."""
@@ -127,6 +119,12 @@ class Plan:
     def stages(self) -> int:
         """Pipeline stages that have layers (arguments.py:161-165)."""
         return self.pp - 1 if self.flag("standalone_embedding_stage") and self.pp > 1 else self.pp
+
+    @property
+    def feed_forward(self) -> int:
+        """Feed-forward columns: without a size Megatron-LM makes one (arguments.py:358-367)."""
+        hidden = self.number("hidden_size", 0)
+        return self.number("ffn_hidden_size", int((4 * hidden * 2 / 3) / 64) * 64 if self.flag("swiglu") else 4 * hidden)
 
     @property
     def micro_batches(self) -> int:
@@ -177,7 +175,7 @@ class Plan:
 
     def is_(self, name: str) -> str:
         """``plan_num_layers is 30``."""
-        return f"{variable(name)} is {self.given.get(name, 'not set')}"
+        return f"{variable(name)} is {self.written.get(name, 'not set')}"
 
     @property
     def ranks(self) -> str:
@@ -199,6 +197,7 @@ Rule = Callable[[Plan], Iterator[Finding]]
 
 def rule(messages: Callable[[Plan], Iterator[str]]) -> Rule:
     """A rule from a function that yields messages; it has the function's name."""
+    @functools.wraps(messages)
     def findings(plan: Plan) -> Iterator[Finding]:
         for message in messages(plan):
             yield Finding(messages.__name__, message)

@@ -48,7 +48,7 @@ def test_names_may_be_variables_and_values_strings() -> None:
     ({"num-experts": None}, 16, ["plan_expert_model_parallel_size is 2", "plan_num_experts is not set"]),
     ({"global-batch-size": 127}, 16, ["plan_global_batch_size is 127", "plan_micro_batch_size 1"]),
     ({"sequence-parallel": False}, 16, ["plan_sequence_parallel is false, expected true"]),
-    ({"sequence-parallel": "false"}, 16, ["plan_sequence_parallel is false, expected true"]),
+    ({"sequence-parallel": "false"}, 16, ["plan_sequence_parallel is 'false'", "without quotes"]),
     ({"bf16": False, "fp16": True}, 16, ["plan_precision is fp16, expected bf16"]),
     ({"bf16": True, "fp16": True, "expert-model-parallel-size": 1}, 16, ["Both bf16 and fp16"]),
     ({"precision": "half"}, 16, ["plan_precision is 'half'"]),

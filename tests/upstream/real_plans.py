@@ -7,7 +7,8 @@ word, it answers lines of questions, ``{"words": [command line], "world_size": n
 
 The real code runs up to the training's first iteration: parse_args and validate_args with AscendSpeed's decorators, the calculator of
 micro batches, the group set-up, the seeds, the model and the optimizer of rank 0, the schedule, the numbers of samples and the data
-set's configuration. Pretended are torch.distributed, where a group is its list of ranks, and the tokenizer.
+set's configuration. Pretended are torch.distributed, where a group is its list of ranks, the tokenizer, apex's SGD, that an NPU has no
+CUDA capability (torch_npu answers None), and that --reuse-fp32-param is not given once it is validated: its operator is compiled with CANN.
 """
 from __future__ import annotations
 
@@ -44,6 +45,9 @@ class Group:
 
     def __init__(self, ranks: Any) -> None:
         self.ranks = list(ranks)
+
+    def size(self) -> int:
+        return len(self.ranks)
 
 
 class World:
@@ -96,9 +100,12 @@ def start(words: list[str], world: World) -> Iterator[str]:
     yield "groups"
     world.join(0)
     initialize._set_random_seed(args.seed, args.data_parallel_random_init)
+    if args.tp_comm_overlap:  # initialize.py:96-97
+        initialize._initialize_tp_communicators()
     yield "model and optimizer"
     args.padded_vocab_size = _vocab_size_with_padding(VOCABULARY, args)
     args.load = None
+    args.reuse_fp32_param = False
     global_vars._GLOBAL_TIMERS = None
     global_vars._set_timers(args)
     training.setup_model_and_optimizer(pretrain_gpt.model_provider, ModelType.encoder_or_decoder)
@@ -159,6 +166,8 @@ def main() -> None:
     # Megatron calls exit(), which closes sys.stdin.
     questions, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     world = World()
+    pretrain_gpt.megatron.core.optimizer.SGD = torch.optim.SGD
+    torch.cuda.get_device_capability = lambda device=None: None
     global_vars._GLOBAL_TOKENIZER = SimpleNamespace(vocab_size=VOCABULARY)
     for line in questions:
         print(json.dumps(answer(json.loads(line), world)), file=answers, flush=True)
