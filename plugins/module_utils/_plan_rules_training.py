@@ -65,8 +65,8 @@ def length_of_training(plan: Plan) -> Iterator[str]:
     if plan.emptied("train_iters") and not plan.has("train_samples"):
         yield f"Neither plan_train_iters nor {variable('train_samples')} is set, expected one of them."
     if plan.has("train_iters", "train_samples"):
-        yield (f"{plan.is_('train_iters')} and {plan.is_('train_samples')}, expected one of them: for training by samples set "
-               "plan_extra_arguments['train-iters'] to false.")
+        yield (f"{plan.is_('train_iters')} and {plan.is_('train_samples')}, expected one of them: to train by samples set "
+               "plan_train_iters to false.")
     for by, others in (("train_iters", ("lr_decay_samples", "lr_warmup_samples", "rampup_batch_size")),
                        ("train_samples", ("lr_decay_iters", "lr_warmup_iters"))):
         for other in others:
@@ -79,8 +79,8 @@ def one_warm_up(plan: Plan) -> Iterator[str]:
     """arguments.py:323-325, 337-340."""
     for other in ("lr_warmup_iters", "lr_warmup_samples"):
         if plan.has("lr_warmup_fraction", other) and plan.given[other] not in (0, "0"):
-            yield (f"{plan.is_('lr_warmup_fraction')} and {plan.is_(other)}, expected one of them: set "
-                   f"plan_extra_arguments['lr-warmup-fraction'] to false to warm up by {variable(other)}.")
+            yield (f"{plan.is_('lr_warmup_fraction')} and {plan.is_(other)}, expected one of them: to warm up by the latter set "
+                   "plan_lr_warmup_fraction to false.")
 
 
 @rule
@@ -237,7 +237,7 @@ def recomputation(plan: Plan) -> Iterator[str]:
     if plan.granularity == "selective":
         for name in ("recompute_method", "recompute_num_layers"):
             if plan.has(name):
-                yield f"{plan.is_(name)}, expected none (''), because selective recomputation has none (plan_recompute_granularity)."
+                yield f"{plan.is_(name)}, expected false, because selective recomputation has none (plan_recompute_granularity)."
     elif plan.granularity == "full":
         if plan.emptied("recompute_method"):
             yield "plan_recompute_method is not set, expected block or uniform, because plan_recompute_granularity is full."

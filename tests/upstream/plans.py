@@ -227,7 +227,9 @@ BREAKS: list[Change] = [
     sets(overlap_param_gather=True, use_distributed_optimizer=True, overlap_grad_reduce=False),
     sets(normalization="LayerNorm"), sets(apply_layernorm_1p=True), sets(use_fused_swiglu=True, swiglu=False), sets(squared_relu=True),
     sets(squared_relu=True, swiglu=False, disable_bias_linear=False), sets(use_fused_rotary_pos_emb=True), sets(rotary_interleaved=True),
-    sets(rotary_interleaved=True, no_rope_fusion=True), sets(no_position_embedding=True, position_embedding_type="learned_absolute"),
+    sets(rotary_interleaved=True, no_rope_fusion=True), sets(max_position_embeddings=-1, seq_length=-1),
+    *(sets(**{name: True}, no_rope_fusion=True, overlap_param_gather=True, overlap_grad_reduce=True, use_distributed_optimizer=True)
+      for name in ("rotary_interleaved", "use_dist_ckpt")), sets(no_position_embedding=True, position_embedding_type="learned_absolute"),
     sets(batch_size=8), sets(warmup=8), sets(model_parallel_size=2), sets(checkpoint_activations=True), sets(spec=["local"]),
     sets(encoder_num_layers=4), sets(encoder_seq_length=64), sets(train_data_path=["/other"]), sets(pipeline_model_parallel_split_rank=9),
     sets(use_dist_ckpt=True), sets(use_checkpoint_args=True), sets(yaml_cfg="/nothing.yml"), sets(save_interval=""),
@@ -252,7 +254,7 @@ def broken(luck: random.Random, change: Change) -> tuple[Settings, int]:
     if luck.random() < 0.3:
         world = luck.choice(BREAKS)(plan, luck, world) or world
     if luck.random() < 0.1:
-        world = max(world + luck.choice([-world // 2, -1, 1, 3, -world]), 1)
+        world = max(world + luck.choice([-world // 2, -1, 1, 3, -world]), 0)
     return plan, world
 
 

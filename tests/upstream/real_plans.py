@@ -2,7 +2,7 @@
 
 Run in a Python that has torch, with the stand-ins and a checkout of each, patched as `ascendspeed -P` does, on PYTHONPATH. Without a
 word, it answers lines of questions, ``{"words": [command line], "world_size": n, "folders": bool}``, by lines
-``{"accepted": bool, "stage": …, "message": …, "folders": [[checkpoint file, whether it is written] of every rank]}``. With the word
+``{"accepted": bool, "stage": …, "message": …, "iterations": n, "folders": [[checkpoint file, whether it is written] of every rank]}``. With the word
 ``options`` it lists the real parser's.
 
 The real code runs up to the training's first iteration: parse_args and validate_args with AscendSpeed's decorators, the calculator of
@@ -132,7 +132,7 @@ def answer(question: dict[str, Any], world: World) -> dict[str, Any]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
             for name in start(question["words"], world):
                 stage = name
-            return {"accepted": True, "folders": folders(world) if question.get("folders") else []}
+            return {"accepted": True, "iterations": global_vars.get_args().train_iters, "folders": folders(world) if question.get("folders") else []}
     except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         return {"accepted": False, "stage": stage, "message": f"{type(error).__name__}: {error} {said.getvalue()[-200:]} "

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 from ansible_collections.ascend.cluster.plugins.module_utils import _argv, _plan, _plan_options, _shards
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan
 
 from rehearsal import artifacts
 from tests.playing import PROJECT
@@ -27,6 +28,8 @@ STRICTER = {
     "ramp_of_the_batch": "each step's size is checked while it trains (megatron/training/microbatches.py:136-142)",
     "routing": "with one expert the second choice is the first again (ascendspeed/components/moe/gate.py)",
     "shared_embedding_bucket": "the real code counts the weights of the finished model, and may be lucky",
+    "rotary": "AscendSpeed says it is Megatron Core while arguments with overlap-param-gather are validated (ascendspeed/arguments.py:162-165)",
+    "only_in_core": "as rotary",
     "something_logged": "upstream trains without a word; success could not be told from failure",
     "split": "shares of 0 in all become nan, and no split has a sample",
     "bounds:log-interval": "0 divides by zero at the first iteration (megatron/training/training.py:748); less is no interval",
@@ -39,6 +42,7 @@ STRICTER = {
     "bounds:ffn-hidden-size": "a model of size 0 has nothing to train",
     "bounds:kv-channels": "a head of size 0 has nothing to attend with",
     "bounds:num-query-groups": "a head of size 0 has nothing to attend with",
+    "bounds:max-position-embeddings": "no less than a sequence of as small a length",
     "bounds:seq-length": "a sequence of length 0 has nothing to train on",
 }
 
@@ -130,6 +134,12 @@ def test_there_are_enough_plans_of_each_kind(asked):
     assert COUNT - accepted >= COUNT / 5
     worlds = {world for _, world, *_ in asked}
     assert 1 in worlds and max(worlds) >= 128
+
+
+def test_iterations_are_counted_as_the_real_code_does(asked):
+    for plan, _, findings, answer in asked:
+        if answer["accepted"] and not findings:
+            assert Plan(plan).iterations == answer["iterations"], plan
 
 
 def test_shards_are_written_and_read_where_the_real_code_has_them(asked):
