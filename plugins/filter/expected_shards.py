@@ -46,13 +46,13 @@ _value:
 from typing import Any, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan
+from ansible_collections.ascend.cluster.plugins.module_utils import _shards
 
 
 def expected_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int, nnodes: int, iteration: int) -> list[str]:
     """See DOCUMENTATION."""
     try:
-        return _plan.expected_shards(plan, int(node_rank), int(nproc_per_node), int(nnodes), int(iteration))
+        return _shards.expected_shards(plan, int(node_rank), int(nproc_per_node), int(nnodes), int(iteration))
     except ValueError as error:
         raise AnsibleFilterError(f"ascend.cluster.expected_shards: {error}") from error
 

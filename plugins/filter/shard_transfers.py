@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 name: shard_transfers
 short_description: Checkpoint files that must travel between the nodes
 description:
-  - Compares the checkpoint files that the nodes have with those that their ranks read, see plugins/module_utils/_plan.py.
+  - Compares the checkpoint files that the nodes have with those that their ranks read, see plugins/module_utils/_shards.py.
 options:
   _input:
     description: Arguments and values; names as options, with underscores, or as C(plan_) variables.
@@ -41,14 +41,14 @@ _value:
 from typing import Any, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan
+from ansible_collections.ascend.cluster.plugins.module_utils import _shards
 
 
 def shard_transfers(plan: Mapping[str, Any], listings: Sequence[Sequence[str]], nproc_per_node: int, iteration: int | str) -> dict[str, Any]:
     """See DOCUMENTATION."""
     found = [{path: rest for path, *rest in (line.split("\t") for line in lines)} for lines in listings]
     try:
-        return _plan.shard_transfers(plan, found, int(nproc_per_node), iteration)
+        return _shards.shard_transfers(plan, found, int(nproc_per_node), iteration)
     except ValueError as error:
         raise AnsibleFilterError(f"ascend.cluster.shard_transfers: {error}") from error
 

@@ -1,0 +1,261 @@
+"""Rules of a plan: values, ranks, groups and the model.
+
+Lines are those of Megatron-LM 9de386d0, where a file without a folder is one of megatron/training/, and of AscendSpeed (AS) 9264e3c0.
+"""
+from __future__ import annotations
+
+from typing import Iterator
+
+from ansible_collections.ascend.cluster.plugins.module_utils import _plan_options as options
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Finding, Plan, Rule, option_name, rule, variable
+
+
+def values(plan: Plan) -> Iterator[Finding]:
+    """The parser's types and choices (arguments.py:620-1590, AS arguments.py:39-228): what it cannot read ends every rank."""
+    for name, value in plan.written.items():
+        option = option_name(name)
+        expected = options.misread(option, value)
+        # The role reads its own variables as true or false, whatever they are written like.
+        if option in options.FLAG and f"plan_{name}" not in plan.names and value is not True:
+            expected = "true or false, without quotes: the option takes no value"
+        if expected:
+            yield Finding(f"values:{option}", f"{variable(name)} is {value!r}, expected {expected}.")
+
+
+def bounds(plan: Plan) -> Iterator[Finding]:
+    """The least of what is counted, and the range of what is not."""
+    for name, value in plan.written.items():
+        option = option_name(name)
+        expected = "" if options.misread(option, value) else options.outside(option, value)
+        if expected:
+            yield Finding(f"bounds:{option}", f"{plan.is_(name)}, expected {expected}.")
+
+
+@rule
+def spelling(plan: Plan) -> Iterator[str]:
+    """Options are taken literally (arguments.py:22-23, allow_abbrev)."""
+    for name in plan.names:
+        option = option_name(name)
+        if not name.startswith("plan_") and name not in options.KNOWN and option in options.KNOWN:
+            yield f"plan_extra_arguments has {name!r}, expected the option's own spelling: {option!r}."
+
+
+@rule
+def abandoned(plan: Plan) -> Iterator[str]:
+    """Options that were given up (arguments.py:199-214)."""
+    for name, instead in (("batch_size", "plan_micro_batch_size"), ("warmup", "plan_lr_warmup_fraction"),
+                          ("model_parallel_size", "plan_tensor_model_parallel_size"),
+                          ("checkpoint_activations", "plan_recompute_granularity and plan_recompute_method")):
+        if plan.has(name):
+            yield f"{plan.is_(name)}: Megatron-LM takes this option no more. Remove it, and set {instead}."
+
+
+@rule
+def exclusive(plan: Plan) -> Iterator[str]:
+    """Two options for one thing (arguments.py:342-343, 373-374; core/datasets/blended_megatron_dataset_config.py:69-71)."""
+    for name, other in (("encoder_num_layers", "num_layers"), ("encoder_seq_length", "seq_length"), ("train_data_path", "data_path"),
+                        ("valid_data_path", "data_path"), ("test_data_path", "data_path")):
+        if plan.has(name, other):
+            yield f"{plan.is_(name)}, expected none beside {option_name(other)!r}, which is {plan.text(other)}. Remove it."
+
+
+@rule
+def somebody_to_train(plan: Plan) -> Iterator[str]:
+    """A world of nobody."""
+    if plan.world < 1:
+        yield f"There is nobody to train: {plan.ranks}, expected at least 1."
+
+
+@rule
+def enough_ranks(plan: Plan) -> Iterator[str]:
+    """With too few ranks the sizes are lowered (arguments.py:151-152, 158-160)."""
+    if 1 <= plan.world < plan.tp * plan.pp * plan.cp:
+        yield (f"Too few ranks: {plan.ranks}, and {plan.replica}. Megatron-LM would silently lower the parallel sizes and train another "
+               "plan. Lower them yourself, or add nodes to the inventory.")
+
+
+@rule
+def ranks_divide(plan: Plan) -> Iterator[str]:
+    """Replicas of whole size (arguments.py:153-155, 170-174)."""
+    if plan.world >= plan.tp * plan.pp * plan.cp and not plan.dp:
+        yield (f"The ranks do not divide into model replicas: {plan.ranks}, expected a multiple of {plan.replica}. Change these variables, "
+               "plan_nproc_per_node, or the number of nodes.")
+
+
+@rule
+def experts_divide_replicas(plan: Plan) -> Iterator[str]:
+    """Expert groups lie across replicas (core/parallel_state.py:225-228)."""
+    if plan.dp and plan.dp % plan.ep != 0:
+        yield (f"Experts cannot be spread over the replicas: plan_expert_model_parallel_size is {plan.ep}, expected a divisor of the data "
+               f"parallel size {plan.dp} ({plan.ranks}, {plan.replica}).")
+
+
+@rule
+def experts_without_context(plan: Plan) -> Iterator[str]:
+    """core/parallel_state.py:230-233."""
+    if plan.cp > 1 and plan.ep > 1:
+        yield f"{plan.is_('context_parallel_size')}, expected 1, because plan_expert_model_parallel_size is {plan.ep}."
+
+
+@rule
+def experts_exist(plan: Plan) -> Iterator[str]:
+    """arguments.py:501-502."""
+    if plan.ep > 1 and "num_experts" not in plan.written:
+        yield f"plan_expert_model_parallel_size is {plan.ep}, expected 1, because plan_num_experts is not set."
+
+
+@rule
+def experts_per_rank(plan: Plan) -> Iterator[str]:
+    """arguments.py:503-504."""
+    if plan.has("num_experts") and plan.number("num_experts") % plan.ep != 0:
+        yield _multiple(plan, "Experts per expert rank", "num_experts", plan.ep, "expert_model_parallel_size")
+
+
+@rule
+def experts_need_sequence_parallel(plan: Plan) -> Iterator[str]:
+    """arguments.py:496-498."""
+    if plan.has("num_experts") and plan.tp > 1 and not plan.flag("sequence_parallel"):
+        yield (f"plan_sequence_parallel is false, expected true: with experts (plan_num_experts {plan.text('num_experts')}) and "
+               f"plan_tensor_model_parallel_size {plan.tp} Megatron-LM demands it.")
+
+
+@rule
+def experts_without_spec(plan: Plan) -> Iterator[str]:
+    """arguments.py:494-495."""
+    if plan.has("num_experts", "spec"):
+        yield f"{plan.is_('spec')}, expected none, because plan_num_experts is {plan.text('num_experts')}. Remove it."
+
+
+@rule
+def routing(plan: Plan) -> Iterator[str]:
+    """The gate that AscendSpeed puts in (AS components/moe/gate.py:40-42); megatron_moe routes by Megatron's own code (AS model/transformer.py)."""
+    if plan.has("num_experts", "moe_router_topk") and plan.text("moe_model_type") != "megatron_moe":
+        topk, experts = plan.number("moe_router_topk"), plan.number("num_experts")
+        if topk not in (1, 2):
+            yield f"plan_moe_router_topk is {topk}, expected 1 or 2: AscendSpeed routes no other way."
+        elif topk > experts:
+            yield f"plan_moe_router_topk is {topk}, expected at most plan_num_experts, {experts}."
+
+
+def _multiple(plan: Plan, what: str, name: str, size: int, because: str) -> str:
+    return f"{what}: {plan.is_(name)}, expected a multiple of {size}, because {plan.is_(because)}."
+
+
+@rule
+def layers_per_stage(plan: Plan) -> Iterator[str]:
+    """arguments.py:247-248, legacy/model/transformer.py:1342-1343."""
+    if plan.has("num_layers") and plan.number("num_layers") % plan.stages != 0:
+        yield _multiple(plan, "Layers per pipeline stage", "num_layers", plan.stages, "pipeline_model_parallel_size")
+
+
+@rule
+def heads_per_tensor_rank(plan: Plan) -> Iterator[str]:
+    """core/transformer/transformer_config.py:266-270."""
+    if plan.has("num_attention_heads") and plan.number("num_attention_heads") % plan.tp != 0:
+        yield _multiple(plan, "Attention heads per tensor rank", "num_attention_heads", plan.tp, "tensor_model_parallel_size")
+
+
+@rule
+def query_groups(plan: Plan) -> Iterator[str]:
+    """core/transformer/transformer_config.py:281-285; the second while the first batch is computed (AS model/transformer.py:437-444)."""
+    if plan.has("num_query_groups") and not plan.emptied("group_query_attention"):
+        groups = plan.number("num_query_groups")
+        if groups % plan.tp != 0:
+            yield _multiple(plan, "Query groups per tensor rank", "num_query_groups", plan.tp, "tensor_model_parallel_size")
+        if plan.has("num_attention_heads") and plan.number("num_attention_heads") % groups != 0:
+            yield _multiple(plan, "Attention heads per query group", "num_attention_heads", groups, "num_query_groups")
+
+
+@rule
+def size_of_a_head(plan: Plan) -> Iterator[str]:
+    """arguments.py:369-371."""
+    if plan.has("hidden_size", "num_attention_heads") and not plan.has("kv_channels"):
+        heads = plan.number("num_attention_heads")
+        if plan.number("hidden_size") % heads != 0:
+            yield (f"Size of a head: {plan.is_('hidden_size')}, expected a multiple of {heads}, because "
+                   f"{plan.is_('num_attention_heads')}; or give the size as {variable('kv_channels')}.")
+
+
+@rule
+def feed_forward_columns(plan: Plan) -> Iterator[str]:
+    """core/tensor_parallel/layers.py:610, 854 (divide). Without a size Megatron-LM makes one (arguments.py:358-367)."""
+    if (plan.has("ffn_hidden_size") or plan.emptied("ffn_hidden_size")) and plan.feed_forward % plan.tp != 0:
+        yield (f"Feed-forward columns per tensor rank: {plan.is_('ffn_hidden_size')} (so {plan.feed_forward}), expected a multiple of {plan.tp}, because "
+               f"{plan.is_('tensor_model_parallel_size')}.")
+
+
+@rule
+def sequence_per_rank(plan: Plan) -> Iterator[str]:
+    """Cut while the first batch is computed (core/tensor_parallel/mappings.py:117-121, 158; AS utils.py:25-45)."""
+    parts = 2 * plan.cp if plan.cp > 1 and plan.text("context_parallel_algo") == "megatron_cp_algo" else plan.cp
+    size = parts * (plan.tp if plan.flag("sequence_parallel") else 1)
+    if plan.has("seq_length") and plan.number("seq_length") % size != 0:
+        why = [plan.is_(name) for name, used in (("tensor_model_parallel_size", size > parts), ("context_parallel_size", parts > 1)) if used]
+        yield f"Sequence per rank: {plan.is_('seq_length')}, expected a multiple of {size}, because {' and '.join(why)}."
+
+
+@rule
+def heads_per_context_rank(plan: Plan) -> Iterator[str]:
+    """AS arguments.py:191-193, and of what a tensor rank has (AS core/context_parallel/ulysses_context_parallel.py:9-24)."""
+    if plan.cp > 1 and plan.has("num_attention_heads") and plan.text("context_parallel_algo", "ulysses_cp_algo") == "ulysses_cp_algo":
+        heads = plan.number("num_attention_heads")
+        if heads % (plan.tp * plan.cp) != 0:
+            yield (f"Attention heads per context rank: {plan.is_('num_attention_heads')}, expected a multiple of {plan.tp * plan.cp}, because "
+                   f"{plan.is_('tensor_model_parallel_size')} and {plan.is_('context_parallel_size')} "
+                   f"({variable('context_parallel_algo')}: ulysses_cp_algo).")
+
+
+@rule
+def positions(plan: Plan) -> Iterator[str]:
+    """arguments.py:380-383."""
+    most = plan.number("max_position_embeddings")
+    for name in ("seq_length", "decoder_seq_length"):
+        if plan.has("max_position_embeddings", name) and most < plan.number(name):
+            yield f"plan_max_position_embeddings is {most}, expected at least {variable(name)}, {plan.number(name)}."
+
+
+@rule
+def split_stage(plan: Plan) -> Iterator[str]:
+    """arguments.py:185-190."""
+    if 1 < plan.pp <= plan.number("pipeline_model_parallel_split_rank", 0):
+        yield f"{plan.is_('pipeline_model_parallel_split_rank')}, expected less than plan_pipeline_model_parallel_size, {plan.pp}."
+
+
+@rule
+def rotary(plan: Plan) -> Iterator[str]:
+    """arguments.py:480-491, AS arguments.py:179-183."""
+    rope = plan.flag("use_rotary_position_embeddings")
+    if plan.flag("rotary_interleaved") and not (plan.flag("no_rope_fusion") and plan.flag("use_mcore_models")):
+        yield f"{variable('rotary_interleaved')} needs {variable('no_rope_fusion')} and {variable('use_mcore_models')}."
+    if plan.flag("no_position_embedding") and not rope and plan.text("position_embedding_type") != "rope":
+        yield f"{variable('no_position_embedding')} needs plan_position_embedding_type: rope."
+    if plan.flag("use_fused_rotary_pos_emb") and not rope:
+        yield f"{variable('use_fused_rotary_pos_emb')} needs {variable('use_rotary_position_embeddings')}: true."
+
+
+@rule
+def normalization(plan: Plan) -> Iterator[str]:
+    """AS arguments.py:168-173, legacy/model/utils.py:71-73."""
+    rms = plan.text("normalization") == "RMSNorm"
+    if plan.flag("use_fused_rmsnorm") and not rms:
+        yield f"plan_use_fused_rmsnorm is true: {plan.is_('normalization')}, expected RMSNorm."
+    if plan.flag("apply_layernorm_1p") and rms:
+        yield f"{variable('apply_layernorm_1p')} needs plan_normalization: LayerNorm, found RMSNorm."
+
+
+@rule
+def activation(plan: Plan) -> Iterator[str]:
+    """AS arguments.py:174-178, arguments.py:561-562, core/transformer/transformer_config.py:355-359."""
+    if plan.flag("use_fused_swiglu") and not plan.flag("swiglu"):
+        yield f"{variable('use_fused_swiglu')} needs {variable('swiglu')}: true."
+    if plan.flag("squared_relu") and plan.flag("swiglu"):
+        yield f"{variable('squared_relu')} and {variable('swiglu')} exclude each other. Set one of them to false."
+    elif plan.flag("squared_relu") and not (plan.flag("no_bias_gelu_fusion") or plan.flag("disable_bias_linear")):
+        yield f"{variable('squared_relu')} needs {variable('no_bias_gelu_fusion')}: true."
+
+
+RULES: tuple[Rule, ...] = (
+    values, bounds, spelling, abandoned, exclusive, somebody_to_train, enough_ranks, ranks_divide, experts_divide_replicas,
+    experts_without_context, experts_exist, experts_per_rank, experts_need_sequence_parallel, experts_without_spec, routing, layers_per_stage,
+    heads_per_tensor_rank, query_groups, size_of_a_head, feed_forward_columns, sequence_per_rank, heads_per_context_rank, positions,
+    split_stage, rotary, normalization, activation)
