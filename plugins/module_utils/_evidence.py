@@ -228,7 +228,8 @@ class Collector:
         ranks = {}
         for rank in sorted({*[one for one in self.ranks if one is not None], *self.exits, *records}):
             findings = _fatal(self.ranks[rank].findings.values(), True) if rank in self.ranks else []
-            ranks[str(rank)] = {"findings": findings, "exit": self.exits.get(rank), "record": records.get(rank)}
+            if findings or rank in self.exits or rank in records:
+                ranks[str(rank)] = {"findings": findings, "exit": self.exits.get(rank), "record": records.get(rank)}
         return {"ranks": ranks, "node": _fatal(self.ranks[None].findings.values(), bool(own)) if None in self.ranks else [],
                 "journal": [_told(item) for item in kernel.findings.values()], "first_observed": self.first_observed,
                 "tail": _log_lines.last_lines(main, _TAIL) if os.path.exists(os.path.join(self.folder, "result")) else unit_log.splitlines()[-_TAIL:],

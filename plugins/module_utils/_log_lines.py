@@ -10,6 +10,7 @@ import re
 import subprocess
 import threading
 import time
+from datetime import datetime
 from typing import Any, Generator, Iterator, NamedTuple, Sequence, Tuple
 
 #: A longer line is cut: nothing that a person reads is longer.
@@ -78,6 +79,8 @@ class Reading:
 
     def _search(self, path: str, start: int, seconds: float | None) -> Generator[Line, None, int]:
         """Search a file from a byte on; returns up to which byte it was searched at least, when the time was up."""
+        if seconds is not None and seconds <= 0.0:
+            return start
         words = ["grep", "--text", "--byte-offset", "--extended-regexp", "--regexp", self.pattern]
         with open(path, "rb") as file:
             size, offset = os.fstat(file.fileno()).st_size, start
@@ -148,7 +151,7 @@ def moment(text: str) -> Moment | None:
         if match:
             year, month, day, hour, minute, second = (int(word) for word in match.groups()[:6])
             try:
-                base = time.mktime((year, month, day, hour, minute, second, 0, 0, -1))
+                base = datetime(year, month, day, hour, minute, second).timestamp()
             except (ValueError, OverflowError):
                 return None
             if match.group(7):

@@ -179,7 +179,7 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
         elif "from outside" in reason:
             found.append(whole("stopped", 1.0, reason))
         elif not found and not suffered:
-            found.append(whole("unknown", 1.0, reason))
+            found.append(whole("unknown", 1.2, reason))
     # The kernel says why a process was killed that could not say it itself.
     for one in found:
         if one.cause in ("killed", "launcher_killed", "unit_killed") and any(item["cause"] == "host_out_of_memory" for item in journal):

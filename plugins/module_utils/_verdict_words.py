@@ -115,7 +115,8 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
     same = [one for one in first if one.cause == head.cause]
     ranks = sorted({one.rank for one in (first if len(nodes) > 1 else same) if one.rank is not None})
     # The same of all ranks, as far as these are told: then nobody in particular began it.
-    alike = len(nodes) == len(outcomes) > 1 and len(same) == len(first) and (not ranks or len(ranks) >= 0.75 * nproc * len(outcomes))
+    alike = (head.cause != "unknown" and len(nodes) == len(outcomes) > 1 and len(same) == len(first)
+             and (not ranks or len(ranks) >= 0.75 * nproc * len(outcomes)))
     if alike:
         lines = [f"The training failed on all {len(nodes)} nodes alike{', global ranks ' + ranges(ranks) if ranks else ''}: {_words(head)}.", *_quoted(head)]
         lines += [f"  {line}" for line in dict.fromkeys(one.line for one in first) if line != head.line][:3]

@@ -9,7 +9,7 @@ LINE = ("iteration        {}/       9 | elapsed time per iteration (ms): 10.0 | 
 
 def state(active=True, run="abc", text="", result=None, status=0):
     return {"active": active, "active_state": "active" if active else "inactive", "current_run": run, "log": "/x/train.log", "log_text": text,
-            "log_offset": 0, "log_tail": "tail", "result": result or {}, "exec_main_status": status, "ended_at": 1.0}
+            "log_offset": 0, "result": result or {}, "exec_main_status": status, "ended_at": 1.0, "clock": [1000.0, 1000.0]}
 
 
 @pytest.fixture
@@ -20,10 +20,15 @@ def follow(tmp_path, monkeypatch):
     def run(states, show_progress=True, unreachable_timeout=300):
         answers = list(states)
         wanted = {"unit": "u", "run_dir": "/x", "run_id": "abc", "meeting": str(tmp_path), "show_progress": show_progress, "poll_seconds": 0,
-                  "unreachable_timeout": unreachable_timeout, "stop_timeout": 1}
+                  "unreachable_timeout": unreachable_timeout, "stop_timeout": 1, "node_rank": 1, "nproc_per_node": 8}
 
         def execute(module_name, module_args, task_vars):
             asked.append(module_args.get("argv", module_name))
+            if module_name == "ascend.cluster.training_evidence":
+                assert module_args == {"unit": "u", "run_dir": "/x", "run_id": "abc", "node_rank": 1, "nproc_per_node": 8}
+                if isinstance(run.evidence, Exception):
+                    raise run.evidence
+                return run.evidence
             if module_name != "ascend.cluster.training_state":
                 return {}
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -38,6 +43,7 @@ def follow(tmp_path, monkeypatch):
         return action.run(None, {"inventory_hostname": "n1"}), asked
 
     run.note = tmp_path / "first_failure"
+    run.evidence = {"evidence": {"ranks": {"8": {}}}}
     return run
 
 
@@ -61,7 +67,7 @@ def test_a_failure_is_announced_to_the_others(follow, result, status, reason):
     outcome, _ = follow([state(), state(False, result=result, status=status)])
     assert outcome["outcome"] == "failed"
     assert reason in outcome["reason"]
-    assert outcome["log_tail"] == "tail"
+    assert outcome["evidence"] == {"ranks": {"8": {}}}
     assert follow.note.read_text().startswith("n1: ")
 
 
@@ -111,8 +117,32 @@ def test_a_node_that_had_ended_before_the_stop_keeps_its_own_end(follow):
 def test_a_stopped_node_tells_why_and_when(follow):
     follow.note.write_text("n0: boom")
     outcome, _ = follow([state(), state(False)])
-    assert {key: outcome[key] for key in ("outcome", "reason", "log", "log_tail", "ended_at")} == {
-        "outcome": "stopped", "reason": "stopped after the failure of n0: boom", "log": "/x/train.log", "log_tail": "tail", "ended_at": 1.0}
+    assert {key: outcome[key] for key in ("outcome", "reason", "log", "evidence", "ended_at")} == {
+        "outcome": "stopped", "reason": "stopped after the failure of n0: boom", "log": "/x/train.log", "evidence": {"ranks": {"8": {}}}, "ended_at": 1.0}
+
+
+@pytest.mark.parametrize("answer", [AnsibleConnectionFailure("gone"), {"unreachable": True, "msg": "gone"}, {"failed": True, "msg": "gone"}])
+def test_logs_that_cannot_be_read_hide_no_failure(follow, answer):
+    follow.evidence = answer
+    outcome, _ = follow([state(False, result={"status": "failed", "reason": "torchrun exited 7"}, status=1)])
+    assert (outcome["outcome"], outcome["reason"], outcome["evidence"]) == ("failed", "torchrun exited 7", {})
+
+
+def test_a_nodes_clock_is_bounded_by_its_answers(monkeypatch):
+    clock = follow_training.Clock()
+    # Asked at 100, the node's module ran from 131 to 133 by its clock, the answer came at 104: it is 29 to 31 s ahead.
+    clock.answered(100.0, [131.0, 133.0], 104.0)
+    assert clock.bounds() == {"low": 29.0, "high": 31.0}
+    clock.answered(200.0, [230.5, 231.0], 201.5)
+    assert clock.bounds() == {"low": 29.5, "high": 30.5}
+    # Set in between: what was known holds no more.
+    clock.answered(300.0, [300.0, 301.0], 301.0)
+    assert clock.bounds() == {"low": 0.0, "high": 0.0}
+
+
+def test_the_clock_of_a_node_that_never_answered_is_hardly_known(follow):
+    outcome, _ = follow([AnsibleConnectionFailure("gone")], unreachable_timeout=0)
+    assert outcome["clock"] == {"low": -60.0, "high": 60.0}
 
 
 def test_a_node_that_is_lost_for_a_moment_is_asked_again(follow):
@@ -144,7 +174,6 @@ def test_whole_lines_are_read_and_a_shorter_file_starts_anew(tmp_path):
     log.write_bytes(b"new\n")
     assert training_state.read_from(str(log), 8) == ("new\n", 4)
     assert training_state.read_from(str(tmp_path / "none"), 5) == ("", 5)
-    assert training_state.read_tail(str(log), 5) == "new"
 
 
 def test_systemds_time_stamp():

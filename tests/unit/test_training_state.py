@@ -1,4 +1,4 @@
-"""What a node says of its training: the module as it is called, with a systemctl and a journalctl that the test plays."""
+"""What a node says of its training: the module as it is called, with a systemctl that the test plays."""
 import json
 import os
 
@@ -20,6 +20,9 @@ class Clock:
 
     def monotonic(self):
         return self.now
+
+    def time(self):
+        return self.now + 1e9
 
     def sleep(self, seconds):
         self.now += seconds
@@ -59,7 +62,6 @@ def node(tmp_path, monkeypatch, capsys):
     node.run.mkdir(parents=True)
     (node.runs / "current").symlink_to("abc")
     node.set()
-    node.program("journalctl", 'echo "journal of $2, $4 lines"')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(training_state, "time", node.clock)
     return node
@@ -72,7 +74,8 @@ def test_the_end_of_a_run(node):
     assert (answer["current_run"], answer["log"]) == ("abc", str(node.log))
     assert answer["result"] == {"status": "succeeded", "reason": "a=b"}
     assert answer["ended_at"] == 1795464000.0
-    assert (answer["log_text"], answer["log_offset"], answer["log_tail"]) == ("", -1, "")
+    assert (answer["log_text"], answer["log_offset"]) == ("", -1)
+    assert answer["clock"] == [node.clock.time()] * 2
 
 
 def test_a_run_is_asked_for_by_its_name_and_none_may_be_current(node):
@@ -176,28 +179,3 @@ def test_parts_of_a_log(tmp_path, monkeypatch, content, offset, expected):
     log = tmp_path / "train.log"
     log.write_bytes(content)
     assert training_state.read_from(str(log), offset) == expected
-
-
-def test_the_tail_is_bounded_in_lines_and_in_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_state, "CHUNK", 10)
-    log = tmp_path / "train.log"
-    log.write_bytes(b"1\n2\n3\n4\n")
-    assert training_state.read_tail(str(log), 2) == "3\n4"
-    assert training_state.read_tail(str(log), 9) == "1\n2\n3\n4"
-    log.write_bytes(b"x" * 100 + b"\nend\n")
-    assert training_state.read_tail(str(log), 9) == "xxxxx\nend"
-
-
-def test_the_tail_is_the_logs_where_a_result_was_told(node):
-    node.log.write_text("1\n2\n3\n")
-    (node.run / "result").write_text("status=failed\n")
-    assert node.ask(tail_lines=2)["log_tail"] == "2\n3"
-
-
-def test_the_tail_is_the_journals_where_the_script_told_no_result(node):
-    """What killed the script, or kept it from starting, is in the journal alone."""
-    node.log.write_text("1\n2\n3\n")
-    assert node.ask(tail_lines=2)["log_tail"] == "journal of u.service, 2 lines"
-    node.program("journalctl", "exit 1")
-    assert node.ask(tail_lines=2)["log_tail"] == "2\n3"
-    assert node.ask()["log_tail"] == ""
