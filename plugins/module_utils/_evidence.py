@@ -198,10 +198,11 @@ class Collector:
             unit_log: the journal of the run's unit, for a script that ended without a word in its own log.
 
         Returns:
-            ``ranks``: of each global rank (as text) ``findings``, ``exit`` (torchrun's ``code``, ``pid`` and ``at``) and ``record``; ``node``: findings
-            whose rank is not told; ``journal``: findings of the kernel and of systemd; ``tail``: the last lines; ``first_observed``: the rank that torchrun names first, or None;
-            ``searched`` and ``left_out``: bytes. A finding has ``role``, ``cause``, ``code``, ``line``, ``at`` (earliest and latest moment by the
-            node's clock, or None), ``file``, ``context`` (lines before it), ``count``, ``generic`` and ``points``.
+            ``ranks``: of each global rank (as text) ``findings``, ``exit`` (torchrun's ``code``, ``pid`` and ``at``) and ``record``; ``node``:
+            findings whose rank is not told; ``journal``: findings of the kernel and of systemd; ``tail``: the last lines;
+            ``first_observed``: the rank that torchrun names first, or None; ``searched`` and ``left_out``: bytes. A finding has ``role``,
+            ``cause``, ``code``, ``line``, ``at`` (earliest and latest moment by the node's clock, or None), ``file``, ``context`` (lines
+            before it), ``count``, ``generic`` and ``points``.
         """
         main = os.path.join(self.folder, "train.log")
         own: dict[int, list[str]] = {}

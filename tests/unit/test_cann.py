@@ -196,6 +196,8 @@ def test_the_first_line_of_a_key_counts(ascend: Ascend) -> None:
     ascend.write("x.info", "# a comment", "version=1", "version=2", "version_dir=", "other = 3=4")
     assert _cann.version_in(str(ascend.root / "x.info")) == "1"
     assert _cann.value(str(ascend.root / "x.info"), "other ") == " 3=4"
+    ascend.write("y.info", "version=8.3.T5.0.B028", "version_dir=8.3.RC1")
+    assert _cann.version_in(str(ascend.root / "y.info")) == "8.3.RC1"
 
 
 def test_the_environment_compares_torch_npu_with_the_cann_it_will_get(ascend: Ascend, tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def rendered(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_checkpoint(rendered):
+    """Each test begins without checkpoints, as after a launch that moved them aside."""
+    for node in ("node1", "node2"):
+        shutil.rmtree(rendered / node / "Megatron-LM/ckpt", ignore_errors=True)
+
+
 def torchrun(rendered, node, body):
     """Play torchrun: a bash script that may use $CKPT."""
     program = rendered / node / "bin/torchrun"
@@ -78,8 +85,11 @@ def save(iteration, shard):
             f'echo {iteration} >"$CKPT/latest_checkpointed_iteration.txt"')
 
 
-def lines(*iterations, of=20):
-    return "\n".join(f"echo '{LOG_LINE.format(i, of)}'" for i in iterations)
+def lines(*iterations, of=20, change=("", "")):
+    return "\n".join(f"echo '{LOG_LINE.format(i, of).replace(*change)}'" for i in iterations)
+
+
+ALL = range(1, 21)
 
 
 def test_it_passes_shellcheck(rendered):
@@ -103,7 +113,7 @@ def test_arguments_and_environment_reach_torchrun(rendered):
 
 
 def test_success_is_the_last_iteration_and_the_checkpoint(rendered):
-    done, result = run(rendered, "node2", f"{lines(19, 20)}\n{save(20, 'mp_rank_00_001')}")
+    done, result = run(rendered, "node2", f"{lines(*ALL)}\n{save(20, 'mp_rank_00_001')}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (result["status"], result["last_iteration"]) == ("succeeded", "20")
     assert "iteration       20/      20" in (rendered / "node2/runs/abc/train.log").read_text()
@@ -112,12 +122,14 @@ def test_success_is_the_last_iteration_and_the_checkpoint(rendered):
 @pytest.mark.parametrize(("node", "body", "reason"), [
     ("node2", lines(1, 2, 3), "torchrun exited 0, but the last iteration logged is 3 of 20"),
     ("node2", "true", "the last iteration logged is none of 20"),
-    ("node2", lines(20), "mp_rank_00_001/model_optim_rng.pt was not written"),
+    ("node2", lines(19, 20), "torchrun exited 0, but only 2 of 20 iterations were logged between 0 and 20"),
+    ("node2", lines(*ALL, change=("lm loss: 6.0E+00 |", "")), "the loss of the last iteration logged, 20, is missing (bad since iteration 1)"),
+    ("node2", lines(*ALL, change=("grad norm: 1.0", "grad norm: nan")), "the grad norm of the last iteration logged, 20, is nan"),
+    ("node2", lines(*ALL), "mp_rank_00_001/model_optim_rng.pt was not written"),
     ("node1", save(20, "mp_rank_00_000").replace("echo 20", "echo 10"), "latest_checkpointed_iteration.txt says '10', expected 20"),
     ("node1", "echo boom; exit 7", "torchrun exited 7"),
 ])
 def test_exit_status_0_is_not_enough(rendered, node, body, reason):
-    shutil.rmtree(rendered / node / "Megatron-LM/ckpt", ignore_errors=True)
     done, result = run(rendered, node, body)
     assert done.returncode == 1
     assert result["status"] == "failed"
@@ -125,9 +137,13 @@ def test_exit_status_0_is_not_enough(rendered, node, body, reason):
     assert reason in done.stderr
 
 
-def test_an_older_checkpoint_does_not_pass(rendered):
-    assert run(rendered, "node2", f"{lines(20)}\n{save(20, 'mp_rank_00_001')}")[0].returncode == 0
-    assert "was not written" in run(rendered, "node2", lines(20))[1]["reason"]
+def test_files_of_an_older_run_do_not_pass(rendered):
+    assert run(rendered, "node2", f"{lines(*ALL)}\n{save(20, 'mp_rank_00_001')}")[0].returncode == 0
+    folder = rendered / "node2/Megatron-LM/ckpt/Mixtral-8x7B"
+    (folder / "iter_0000020").rename(folder / "other")
+    (folder / "latest_checkpointed_iteration.txt").unlink()
+    # Brought back as it was while this run trained.
+    assert "was not written" in run(rendered, "node2", f'{lines(*ALL)}\nmv "$CKPT/other" "$CKPT/iter_0000020"')[1]["reason"]
 
 
 def test_the_log_of_an_earlier_try_is_kept(rendered):
@@ -153,7 +169,7 @@ def test_shared_storage_that_cannot_be_written_does_not_stop_the_training(render
     shutil.rmtree(rendered / "logs", ignore_errors=True)
     (rendered / "logs").write_text("in the way")
     try:
-        done, result = run(rendered, "node2", f"{lines(20)}\n{save(20, 'mp_rank_00_001')}")
+        done, result = run(rendered, "node2", f"{lines(*ALL)}\n{save(20, 'mp_rank_00_001')}")
     finally:
         (rendered / "logs").unlink()
     assert (done.returncode, result["status"]) == (0, "succeeded")
@@ -182,16 +198,37 @@ def test_a_slow_log_is_waited_for(rendered):
     slow.write_text(f'#!/usr/bin/env bash\nsleep 1\nexec {shutil.which("tee")} "$@"\n')
     slow.chmod(0o755)
     try:
-        done, result = run(rendered, "node2", f"{lines(20)}\n{save(20, 'mp_rank_00_001')}")
+        done, result = run(rendered, "node2", f"{lines(*ALL)}\n{save(20, 'mp_rank_00_001')}")
     finally:
         slow.unlink()
     assert (done.returncode, result["status"]) == (0, "succeeded"), result
 
 
-def test_a_fresh_run_puts_the_older_runs_tracker_aside(rendered):
+@pytest.mark.parametrize("earlier", ["latest_checkpointed_iteration.txt", "iter_0000010", "release"])
+def test_a_run_that_loads_nothing_never_begins_over_a_checkpoint(rendered, earlier):
     folder = rendered / "node1/Megatron-LM/ckpt/Mixtral-8x7B"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "latest_checkpointed_iteration.txt").write_text("1000")
+    (folder / earlier).write_text("1000")
+    done, result = run(rendered, "node1", "touch $CKPT/trained")
+    assert done.returncode == 1
+    assert f"there is a checkpoint already, {folder}/{earlier}" in result["reason"]
+    assert "pretrain_resume=true" in result["reason"] and "pretrain_new_run=true" in result["reason"]
+    assert (folder / earlier).read_text() == "1000"
+    assert not (folder / "trained").exists()
+
+
+def test_each_ranks_words_are_kept_apart(rendered):
     run(rendered, "node1", "exit 1")
-    assert not (folder / "latest_checkpointed_iteration.txt").exists()
-    assert (folder / ".latest_before_abc").read_text() == "1000"
+    argv = (rendered / "argv").read_text().split("\n")
+    folder = rendered / "node1/runs/abc"
+    assert {("--log_dir", f"{folder}/ranks"), ("--redirects", "3"), ("--tee", "3")} <= set(zip(argv, argv[1:], strict=False))
+    environment = (rendered / "environment").read_text().splitlines()
+    assert {f"ASCEND_RUN_DIR={folder}", "PYTHONUNBUFFERED=1"} <= set(environment)
+
+
+def test_what_an_earlier_try_left_is_put_aside(rendered):
+    folder = rendered / "node1/runs/abc"
+    run(rendered, "node1", f"echo first >{folder}/ranks/word; touch {folder}/failures/rank0.json {folder}/stacks/rank0.txt; exit 1")
+    run(rendered, "node1", "exit 1")
+    assert not list((folder / "ranks").iterdir()) and not list((folder / "failures").iterdir()) and not list((folder / "stacks").iterdir())
+    assert any((path / "word").read_text() == "first\n" for path in folder.glob("ranks.*") if (path / "word").exists())

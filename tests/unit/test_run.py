@@ -2,6 +2,7 @@
 import pytest
 from ansible_collections.ascend.cluster.plugins.module_utils._run import launch_decision, training_verdict
 
+
 def state(active=False, run="", status=""):
     result = {"status": status, "finished": "2026-01-01T00:00:00Z"} if status else {}
     return {"active": active, "current_run": run, "result": result}
