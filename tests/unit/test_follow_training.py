@@ -54,6 +54,7 @@ def test_it_ends_with_the_last_lines_read(follow):
     outcome, _ = follow([state(text=LINE.format(1)), state(False, text=LINE.format(2), result=GOOD), state(False, result=GOOD)])
     assert outcome["outcome"] == "succeeded"
     assert [item["iteration"] for item in outcome["iterations"]] == [1, 2]
+    assert outcome["log_tail"] == ""
     assert not follow.note.exists()
 
 
@@ -96,13 +97,20 @@ def test_a_node_that_a_stop_leaves_running_is_not_called_stopped(follow, active_
 
 
 @pytest.mark.parametrize("answers", [[AnsibleConnectionFailure("gone")], [state(), AnsibleConnectionFailure("gone")],
-                                     [state(), {"unreachable": True, "msg": "gone"}], [state(), {"failed": True, "msg": "gone"}]])
+                                     [state(), {"unreachable": True, "msg": "gone"}], [state(), {"failed": True, "msg": "gone"}],
+                                     [state(), {"failed": True, "msg": "gone", "active": False}]])
 def test_a_node_that_is_lost_while_it_is_stopped_is_not_called_stopped(follow, answers):
     follow.note.write_text("n0: boom")
     outcome, _ = follow(answers)
     assert outcome["outcome"] == "unreachable"
     assert outcome["reason"] == "could not be stopped after the failure of n0: boom: gone"
     assert follow.note.read_text() == "n0: boom"
+
+
+def test_a_module_that_prints_nothing_is_a_node_that_is_lost(follow):
+    follow.note.write_text("n0: boom")
+    outcome, _ = follow([state(), {}])
+    assert (outcome["outcome"], outcome["reason"]) == ("unreachable", "could not be stopped after the failure of n0: boom: the node gave no answer")
 
 
 def test_a_node_that_had_ended_before_the_stop_keeps_its_own_end(follow):

@@ -123,25 +123,25 @@ def test_the_time_of_the_end_is_universal(monkeypatch):
 
 def test_it_waits_for_the_unit_to_end_and_not_longer(node):
     node.set(ActiveState="active")
-    node.clock.at[3.0] = lambda: node.set(ActiveState="inactive")
-    assert node.ask(wait_seconds=10)["active"] is False
-    assert node.clock.now == 3.0
+    node.clock.at[1.0] = lambda: node.set(ActiveState="inactive")
+    assert node.ask(wait_seconds=2)["active"] is False
+    assert node.clock.now == 1.0
     node.set(ActiveState="active")
-    assert node.ask(wait_seconds=10)["active"] is True
-    assert node.clock.now == 13.0
+    assert node.ask(wait_seconds=2)["active"] is True
+    assert node.clock.now == 3.0
     node.ask()
-    assert node.clock.now == 13.0
+    assert node.clock.now == 3.0
 
 
 @pytest.mark.parametrize(("size", "offset", "waited"), [
-    (training_state.CHUNK, 0, 0), (training_state.CHUNK - 1, 0, 10), (training_state.CHUNK + 7, 7, 0), (training_state.CHUNK + 7, 8, 10),
-    (training_state.CHUNK * 3, -1, 10), (None, 0, 10),
+    (training_state.CHUNK, 0, 0), (training_state.CHUNK - 1, 0, 1), (training_state.CHUNK + 7, 7, 0), (training_state.CHUNK + 7, 8, 1),
+    (training_state.CHUNK * 3, -1, 1), (None, 0, 1),
 ])
 def test_a_follower_that_lags_a_whole_part_behind_does_not_wait(node, size, offset, waited):
     node.set(ActiveState="active")
     if size is not None:
         node.log.write_bytes(b"\n" * size)
-    node.ask(wait_seconds=10, log_offset=offset)
+    node.ask(wait_seconds=1, log_offset=offset)
     assert node.clock.now == waited
 
 
