@@ -54,7 +54,7 @@ def test_it_ends_with_the_last_lines_read(follow):
     outcome, _ = follow([state(text=LINE.format(1)), state(False, text=LINE.format(2), result=GOOD), state(False, result=GOOD)])
     assert outcome["outcome"] == "succeeded"
     assert [item["iteration"] for item in outcome["iterations"]] == [1, 2]
-    assert outcome["log_tail"] == ""
+    assert outcome["evidence"] == {}
     assert not follow.note.exists()
 
 
