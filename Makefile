@@ -50,7 +50,7 @@ molecule: $(VENV)/.done .rehearsal/.packages
 	molecule test -s site
 
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
-test-upstream: $(VENV)/.done .rehearsal/.packages
+test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
 	python -m rehearsal.artifacts real
 	pytest tests/upstream
 
@@ -86,6 +86,14 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv .rehearsal/torch
 	.rehearsal/torch/bin/pip install --quiet --disable-pip-version-check --constraint rehearsal/constraints.txt \
 	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) numpy setuptools $$(grep -E '^(pytest|hypothesis)==' requirements-dev.txt)
+	touch $@
+
+# What the real code imports, for the plans that it is asked about.
+.rehearsal/plans/.done: rehearsal/constraints.txt | $(VENV)/.done .rehearsal/.packages
+	python -m rehearsal.artifacts
+	$(PYTHON) -m venv .rehearsal/plans
+	.rehearsal/plans/bin/pip install --quiet --disable-pip-version-check --constraint rehearsal/constraints.txt \
+	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) einops numpy setuptools six transformers
 	touch $@
 
 .rehearsal/bench/venv/.done: bench/requirements.txt

@@ -8,7 +8,7 @@ description:
   - Judges the arguments of a training by the rules of Megatron-LM and AscendSpeed for a number of ranks.
 options:
   _input:
-    description: Arguments and values; names as options, with underscores, or as C(plan_) variables.
+    description: Arguments and values; names as options, or as C(plan_) variables.
     type: dict
     required: true
   world_size:

@@ -8,7 +8,7 @@ description:
   - Lists settings that can be launched and are worth a second look.
 options:
   _input:
-    description: Arguments and values; names as options, with underscores, or as C(plan_) variables.
+    description: Arguments and values; names as options, or as C(plan_) variables.
     type: dict
     required: true
 """

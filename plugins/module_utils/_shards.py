@@ -90,8 +90,8 @@ def required_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int
     read = Plan(plan)
     stage = nproc_per_node * nnodes // read.pp
     for rank in ranks_of_node(node_rank, nproc_per_node):
-        # Within a stage: tensor ranks, then context ranks, then data ranks, whose every EP in a row share the experts.
-        folder = shard_folder(plan, rank % read.tp, rank // stage, rank % stage // (read.tp * read.cp) % read.ep)
+        # Within a stage: tensor ranks, then data ranks, whose every EP in a row share the experts. Beside experts there are no context ranks.
+        folder = shard_folder(plan, rank % read.tp, rank // stage, rank % stage // read.tp % read.ep)
         own.add(f"{checkpoint_folder(iteration)}/{folder}/model_optim_rng.pt")
     return sorted(own)
 

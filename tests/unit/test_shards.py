@@ -101,6 +101,25 @@ def test_a_shard_that_no_node_has_is_lost() -> None:
     assert moves["lost"] == [{"file": gone, "owner": 0, "reader": 0}]
 
 
+def test_the_owner_of_a_shard_is_its_source_before_others_that_have_it() -> None:
+    # PP2 on four nodes of a rank: stage 1 is nodes 2 and 3, node 2 writes its shard. An old copy lies on node 0.
+    plan = {"pipeline-model-parallel-size": 2}
+    first, second = (f"iter_0000010/mp_rank_00_{stage:03d}/model_optim_rng.pt" for stage in (0, 1))
+    found = [{first: ["100", "2.0"], second: ["100", "1.0"]}, {first: ["100", "2.0"]}, {second: ["100", "2.0"]}, {}]
+    moves = _shards.shard_transfers(plan, found, 1, 10)
+    assert moves == {"lost": [], "transfers": [[], [], [], [{"source": 2, "files": [second]}]]}
+    del found[2][second]
+    # Without its own it is given the copy that is left.
+    assert _shards.shard_transfers(plan, found, 1, 10)["transfers"][2:] == [[{"source": 0, "files": [second]}]] * 2
+    del found[0][second]
+    assert _shards.shard_transfers(plan, found, 1, 10)["lost"] == [{"file": second, "owner": 2, "reader": 2}]
+
+
+def test_expert_ranks_that_do_not_divide_the_replicas_are_refused() -> None:
+    with pytest.raises(ValueError, match="data parallel size 3 is not a multiple of the expert parallel size 2"):
+        _shards.expected_shards({"expert-model-parallel-size": 2}, 0, 3, 1, 10)
+
+
 def test_converted_weights_lie_in_a_folder_of_their_own() -> None:
     plan, _ = wide(2)
     assert _shards.required_shards(plan, 1, 4, 2, "release")[0] == "release/mp_rank_00_000/model_optim_rng.pt"
