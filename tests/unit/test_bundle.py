@@ -118,6 +118,7 @@ def test_an_incomplete_bundle_is_refused_and_spoils_nothing(full: Path, commit: 
     message = _bundle.explain(caught.value, "/srv/x.bundle", commit, "megatron")
     assert message.startswith("/srv/x.bundle (megatron_url) ")
     assert found.format(commit) in message
+    assert (" and 1 more" in message) == (kind == "range with merge")
     assert remedy in message
     assert list(dest.parent.iterdir()) == []
     # The repository that an earlier bundle became stays, and takes nothing from the bad one nor lends it what it lacks.
