@@ -15,9 +15,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _evidence, _run, _training_log
+from ansible_collections.ascend.cluster.plugins.module_utils import _evidence, _fault_codes, _fault_patterns, _run, _training_log
 
 from tests.faults import compose
+
+DOCS = Path(__file__).parents[2] / "docs/faults.md"
 
 #: how rows are played: name to arguments of compose.compose
 PLAYS: dict[str, dict[str, Any]] = {
@@ -138,10 +140,26 @@ def good_enough(results: dict[str, list[Score]]) -> bool:
     return sum(one.rank for one in left) >= 0.95 * len(left) and not any(one.wrong_blame for scores in results.values() for one in scores)
 
 
+def write_docs(results: dict[str, list[Score]]) -> None:
+    """Put the tables into docs/faults.md: the score, the causes with their remedies, and the vendor's codes."""
+    causes = ["| cause | in words | what to do |", "| --- | --- | --- |"]
+    causes += [f"| `{key}` | {cause.words} | {cause.remedy} |" for key, cause in _fault_patterns.CAUSES.items()]
+    codes = ["| code | whose fault | in words | source |", "| --- | --- | --- | --- |"]
+    whose = {"cause": "this rank's", "cascade": "another's, or between them", "confirmation": "told by another line"}
+    codes += [f"| {row.code} | {whose[row.role]} | {row.en} {row.zh} | {row.source}, {row.version} |" for row in _fault_codes.CODES.values()]
+    text = DOCS.read_text(encoding="utf-8")
+    for name, lines in (("score", table(results).split("\n")), ("causes", causes), ("codes", codes)):
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        head, rest = text.split(begin)
+        text = "\n".join([head + begin, *lines, end + rest.split(end)[1]])
+    DOCS.write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     """Entry: 0 when the score is good enough."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.score", description="Score the words about failed runs.")
     parser.add_argument("--show", action="store_true", help="show the message of each row that is not right")
+    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/faults.md")
     parser.add_argument("--play", choices=list(PLAYS), action="append", help="only this way of playing")
     wanted = parser.parse_args()
     # Huge logs once: they are written and read for minutes.
@@ -155,6 +173,8 @@ def main() -> int:
                 print(f"{name}: {one.name}: not right: {', '.join(wrong)}; found {one.found}")
                 if wanted.show:
                     print("    " + one.message.replace("\n", "\n    "))
+    if wanted.write_docs:
+        write_docs(results)
     good = good_enough(results)
     print("ok" if good else "MISSED: 95 % of the ranks, and no wrong blame, are wanted")
     return 0 if good else 1
