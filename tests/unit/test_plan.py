@@ -1,6 +1,9 @@
 """Rules of a plan, and the checkpoint files it makes."""
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.cluster.plugins.filter import plan_errors as errors_filter
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan
+from ansible_collections.ascend.cluster.plugins.module_utils import _argv, _plan
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import OWN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -289,6 +292,21 @@ def test_variables_of_their_own_are_those_of_the_role() -> None:
     defaults = yaml.safe_load((ROOT / "roles/plan/defaults/main.yml").read_text(encoding="utf-8"))
     others = {"plan_nproc_per_node", "plan_extra_arguments", "plan_deterministic"}
     assert {f"plan_{name}" for name in OWN} == defaults.keys() - others
+
+
+def test_what_is_judged_is_what_is_launched(tmp_path: Path) -> None:
+    """An empty further argument takes nothing out of the launch; a variable that is false does."""
+    folders = {f"cluster_{name}": f"/{name}" for name in ("tokenizer_dir", "checkpoint_dir", "data_prefix", "data_cache_dir")}
+    role = [str(ROOT / f"roles/plan/{part}/main.yml") for part in ("defaults", "vars")]
+    changes = {"plan_lr_warmup_fraction": False, "plan_extra_arguments": {"lr-warmup-iters": 0, "num-experts": "", "swiglu": False, "seed": None}}
+    copy = {"ansible.builtin.copy": {"content": "{{ {'settings': plan_settings, 'argv': plan_argv} | to_json }}", "dest": str(tmp_path / "plan.json")}}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": folders, "vars_files": role, "tasks": [copy]}]))
+    subprocess.run(["ansible-playbook", tmp_path / "play.yml", "-e", json.dumps(changes)], cwd=ROOT, check=True, capture_output=True,
+                   env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
+    made = json.loads((tmp_path / "plan.json").read_text())
+    assert made["argv"] == _argv.argv(made["settings"])
+    assert [made["settings"][name] for name in ("lr-warmup-iters", "num-experts", "swiglu", "seed", "lr-warmup-fraction")] == [0, 8, True, 1234, False]
+    assert _plan.plan_errors(made["settings"], 16) == []
 
 
 @calm
