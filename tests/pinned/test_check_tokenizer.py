@@ -210,7 +210,8 @@ def test_writing_tokenizer_json_anew_is_offered_where_it_helps(tmp_path: Path) -
 
 
 def test_what_a_library_drops() -> None:
-    written = {"type": "Sequence", "of": [{"type": "a", "new": 1, "none": None}, {"type": "Metaspace", "add_prefix_space": True, "str_rep": "_"}], "split": True}
+    space = {"type": "Metaspace", "add_prefix_space": True, "str_rep": "_"}
+    written = {"type": "Sequence", "of": [{"type": "a", "new": 1, "none": None}, space], "split": True}
     understood = {"type": "Sequence", "of": [{"type": "a", "more": 2}, {"type": "Metaspace", "prepend_scheme": "first"}]}
     assert list(check.dropped(written, understood, "pre_tokenizer")) == ["pre_tokenizer.of[0].new (1)"]
     assert list(check.dropped({"add_prefix_space": True}, {}, "x")) == ["x.add_prefix_space (true)"]
