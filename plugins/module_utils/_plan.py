@@ -44,8 +44,8 @@ def plan_warnings(plan: Mapping[str, Any]) -> list[str]:
     """List what can be launched but is hardly meant."""
     read = Plan(plan)
     warnings = []
-    iterations, interval = read.number("train_iters", 0), read.number("save_interval", 0)
-    if interval and iterations and iterations % interval != 0:
+    iterations, interval = read.iterations, read.number("save_interval")
+    if iterations % interval != 0:
         # AscendSpeed's pretrain() saves after the last iteration also then (ascendspeed/training.py).
         last = iterations - iterations % interval
         warnings.append(f"plan_train_iters is {iterations}, not a multiple of plan_save_interval, {interval}: the last checkpoint "

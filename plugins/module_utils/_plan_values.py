@@ -82,8 +82,7 @@ class Plan:
 
     def flag(self, name: str) -> bool:
         """Whether an option without a value is there."""
-        value = self.given.get(name, False)
-        return value if isinstance(value, bool) else str(value).strip().lower() in _TRUE
+        return str(self.given.get(name, False)).strip().lower() in _TRUE
 
     def text(self, name: str, default: str = "") -> str:
         """A word."""

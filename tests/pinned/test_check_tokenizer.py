@@ -1,6 +1,7 @@
 """What role tokenizer says of tokenizers, with the packages that role conda_env installs."""
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import io
 import json
@@ -14,7 +15,7 @@ from typing import Any, Callable
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from tests.unit.preprocess_tools import LIBRARY, PROGRAM, mixtral_like, variant, write_tokenizer
+from tests.unit.preprocess_tools import LIBRARY, PROGRAM, mixtral_like, preprocess, variant, write_tokenizer
 
 CHECK = Path(__file__).parents[2] / "roles" / "tokenizer" / "files" / "check_tokenizer.py"
 # As in the launch: what does not concern the tokenizer, values and all, stands among it.
@@ -198,6 +199,29 @@ def test_code_among_the_files_runs_as_in_the_training_and_nothing_stays(tmp_path
     assert "the training (Own of transformers" in run()
     # With an option for which the preprocessor needs transformers, and that runs no such code there.
     assert f"{folder} cannot be loaded by transformers" in run(add_eos_token=True)
+
+
+def test_writing_tokenizer_json_anew_is_offered_where_it_helps(tmp_path: Path) -> None:
+    launch = argparse.Namespace(seq_length=64, vocab_extra_ids=0, tokenizer_not_use_fast=False)
+    tokenizer = check.load_training(folder_of(tmp_path, {**mixtral_like(), "post_processor": None}, **LLAMA), launch)
+    ids = [tokenizer.encode("the fox")]
+    assert check.rewritten(preprocess, tokenizer, launch, ["the fox"], ids)
+    assert not check.rewritten(preprocess, tokenizer, launch, ["the fox"], [[*ids[0], 5]])
+
+
+def test_what_a_library_drops() -> None:
+    space = {"type": "Metaspace", "add_prefix_space": True, "str_rep": "_"}
+    written = {"type": "Sequence", "of": [{"type": "a", "new": 1, "none": None}, space], "split": True}
+    understood = {"type": "Sequence", "of": [{"type": "a", "more": 2}, {"type": "Metaspace", "prepend_scheme": "first"}]}
+    assert list(check.dropped(written, understood, "pre_tokenizer")) == ["pre_tokenizer.of[0].new (1)"]
+    assert list(check.dropped({"add_prefix_space": True}, {}, "x")) == ["x.add_prefix_space (true)"]
+
+
+def test_what_is_shown_of_errors_and_values() -> None:
+    assert check.first_line(ValueError("\nNo such model. Known are.\na\nb")) == "No such model. Known are"
+    assert check.first_line(ValueError("x" * 999)) == "x" * 300
+    assert check.first_line(KeyError()) == "KeyError"
+    assert check.quoted("é" * 99) == '"' + "é" * 59 + "…"
 
 
 def test_what_is_shown_of_ids() -> None:

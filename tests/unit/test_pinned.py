@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -17,14 +18,32 @@ from tests.unit.python38 import ROOT, python38, real_model
 CHECK = ROOT / "roles" / "tokenizer" / "files" / "check_tokenizer.py"
 
 
-@pytest.mark.parametrize("tests", ["unit/test_preprocess_data.py", "unit/test_preprocess_program.py", "pinned"])
-def test_with_the_packages_that_the_role_installs(tests: str) -> None:
-    python = python38()
+RUNS = ["unit/test_preprocess_data.py", "unit/test_preprocess_program.py", "pinned"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[subprocess.Popen[str], Path]]]:
+    """Pytest on Python 3.8, a process for each of RUNS, all at once; and where it writes."""
+    python, folder = python38(), tmp_path_factory.mktemp("runs")
+    real_model()
     environment = {**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(python.parents[1] / "hypothesis")}
-    done = subprocess.run([str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{tests}"], cwd=ROOT, env=environment,
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert re.search(r"^\d+ passed(, \d+ warnings?)? in ", done.stdout.splitlines()[-1]), done.stdout[-2000:]
+    started = {}
+    for number, tests in enumerate(RUNS):
+        with (folder / str(number)).open("w") as output:
+            started[tests] = subprocess.Popen([str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{tests}"], cwd=ROOT, env=environment,
+                                              stdout=output, stderr=subprocess.STDOUT, text=True), folder / str(number)
+    yield started
+    for process, _ in started.values():
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("tests", RUNS)
+def test_with_the_packages_that_the_role_installs(tests: str, runs: dict[str, tuple[subprocess.Popen[str], Path]]) -> None:
+    process, output = runs[tests]
+    status, said = process.wait(), output.read_text()
+    assert status == 0, said[-8000:]
+    assert re.search(r"^\d+ passed(, \d+ warnings?)? in ", said.splitlines()[-1]), said[-2000:]  # and none skipped
 
 
 @pytest.mark.parametrize("kind", ["prepend", "missing-bytes"])

@@ -1,6 +1,9 @@
 """Rules of a plan, and the checkpoint files it makes."""
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.cluster.plugins.filter import plan_errors as errors_filter
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan
+from ansible_collections.ascend.cluster.plugins.module_utils import _argv, _plan
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import OWN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,6 +42,9 @@ def test_names_may_be_variables_and_values_strings() -> None:
     assert _plan.plan_errors(plan, 16) == []
 
 
+SHARED = {"use-distributed-optimizer": True, "untie-embeddings-and-output-weights": False}
+SMALL = {"tensor-model-parallel-size": 1, "pipeline-model-parallel-size": 2, "hidden-size": 8, "ffn-hidden-size": 16, "num-attention-heads": 2,
+         "num-query-groups": 1, "kv-channels": 1, "group-query-attention": True}
 BROKEN: list[tuple[dict[str, Any], int, list[str]]] = [
     ({}, 4, ["Too few ranks", "world size is 4", "2 x 4 = 8", "silently", "plan_pipeline_model_parallel_size"]),
     ({}, 12, ["multiple of", "2 x 4 = 8", "plan_nproc_per_node"]),
@@ -161,6 +167,18 @@ BROKEN: list[tuple[dict[str, Any], int, list[str]]] = [
     ({"attention-dropout": 1.5}, 16, ["plan_attention_dropout is 1.5, expected a number from 0 to 1."]),
     ({"adam-beta1": 1.0}, 16, ["plan_adam_beta1 is 1.0, expected a number from 0 to less than 1."]),
     ({"min-lr": float("nan")}, 16, ["plan_min_lr is nan, expected a number of at least 0"]),
+    ({"context-parallel-size": 2, "expert-model-parallel-size": 1}, 8, ["Too few ranks", "2 x 4 x 2 = 16"]),
+    ({}, 1, ["Too few ranks", "world size is 1"]),
+    ({"num-layers-per-virtual-pipeline-stage": 16}, 16, ["expected a divisor of the layers of a stage, 8"]),
+    ({"recompute-granularity": "full", "recompute-method": "uniform", "recompute-num-layers": 0}, 16, ["plan_recompute_num_layers is 0", "divisor of 8"]),
+    ({"weight-decay-incr-style": "linear", "start-weight-decay": -0.1, "end-weight-decay": 0.1}, 16, ["is -0.1, expected from 0"]),
+    ({**SHARED, "pipeline-model-parallel-size": 2, "global-batch-size": 120}, 24, ["plan_hidden_size is 4096", "multiple of 6"]),
+    ({**SHARED, "ffn-hidden-size": 14338}, 16, ["plan_hidden_size is 4096", "multiple of 2", "so the attention and feed-forward biases"]),
+    ({**SHARED, **SMALL, "num-query-groups": 2}, 8, ["plan_hidden_size is 8", "multiple of 4"]),
+    ({**SHARED, **SMALL, "group-query-attention": False}, 8, ["plan_hidden_size is 8", "multiple of 4"]),
+    ({**SHARED, "expert-model-parallel-size": 1, "context-parallel-size": 2, "hidden-size": 4098, "kv-channels": 128}, 32, ["multiple of 4"]),
+    ({"distribute-saved-activations": True, "sequence-parallel": False, "num-experts": "", "expert-model-parallel-size": 1,
+      "recompute-granularity": "full", "recompute-method": ""}, 16, ["['distribute-saved-activations'] needs plan_recompute_granularity: full"]),
     ({"seed": 0}, 16, ["plan_seed is 0, expected a whole number of at least 1"]),
 ]
 
@@ -194,12 +212,26 @@ def test_every_rule_is_broken_by_one_of_these() -> None:
     ({"overlap-param-gather": True, "overlap-grad-reduce": True, "use-distributed-optimizer": True}, 16),
     ({"use-distributed-optimizer": True, "bf16": False}, 16), ({"use-distributed-optimizer": True, "untie-embeddings-and-output-weights": False}, 16),
     ({"context-parallel-size": 2, "expert-model-parallel-size": 1}, 32), ({"reuse-fp32-param": True}, 16),
-    ({"standalone-embedding-stage": True, "num-layers": 30}, 16), ({"use-mcore-models": True, "transformer-impl": "transformer_engine"}, 16),
+    ({"standalone-embedding-stage": True, "num-layers": 33}, 16),
+    ({"standalone-embedding-stage": True, "pipeline-model-parallel-size": 1, "num-layers": 3}, 4),
+    ({"sequence-parallel": True, "fp16": "", "global-batch-size": None}, 16), ({"use-mcore-models": True, "transformer-impl": "transformer_engine"}, 16),
     ({"weight-decay-incr-style": "linear", "start-weight-decay": 0.1, "end-weight-decay": 0.1}, 16), ({"split": "969, 30, 1"}, 16),
     ({"bf16": False, "fp16": True, "expert-model-parallel-size": 1, "initial-loss-scale": 1}, 16), ({"loss-scale": 0}, 16),
     ({"use-checkpoint-args": True, "load": "/ckpt"}, 16), ({"squared-relu": True, "disable-bias-linear": True}, 16),
     ({"plan_use_flash_attn": "true", "plan_sequence_parallel": "true"}, 16),
-    ({"pipeline-model-parallel-split-rank": 3}, 16), ({"a-new-option": 1}, 16), ({"attention-dropout": 1, "adam-beta1": 0}, 16),
+    ({"pipeline-model-parallel-split-rank": 3}, 16), ({"expert-model-parallel-size": 1}, 8), ({"override-opt_param-scheduler": True}, 16),
+    ({"save": "/ckpt"}, 16), ({"save-interval": ""}, 16), ({"log-interval": "", "train-iters": 100}, 16), ({**SHARED, **SMALL}, 8),
+    ({**SHARED, "pipeline-model-parallel-size": 1, "global-batch-size": 120}, 12),
+    ({**SHARED, "ffn-hidden-size": 14338, "disable-bias-linear": True}, 16),
+    ({"distribute-saved-activations": True, "sequence-parallel": False, "num-experts": "", "expert-model-parallel-size": 1,
+      "recompute-granularity": "full", "recompute-method": "block", "recompute-num-layers": 1}, 16),
+    ({"num-layers-per-virtual-pipeline-stage": 1, "pipeline-model-parallel-size": 3, "num-layers": 33, "expert-model-parallel-size": 1,
+      "global-batch-size": 3}, 6),
+    ({"bf16": False, "fp16": True, "expert-model-parallel-size": 1, "fp32-residual-connection": True}, 16),
+    ({"weight-decay-incr-style": "linear", "start-weight-decay": 0.0, "end-weight-decay": 0.1}, 16), ({"a-new-option": 1}, 16),
+    ({"normalization": "RMSNorm"}, 16), ({"max-position-embeddings": 4096}, 16), ({"num-experts": 2}, 16),
+    ({"tensor-model-parallel-size": 1, "sequence-parallel": False}, 16), ({"context-parallel-algo": "megatron_cp_algo", "seq-length": 4098}, 16),
+    ({"pipeline-model-parallel-size": 1, "pipeline-model-parallel-split-rank": 1}, 16), ({"attention-dropout": 1, "adam-beta1": 0}, 16),
 ])
 def test_what_the_real_code_takes_is_taken(change: dict[str, Any], world: int) -> None:
     plan = {**RECIPE, **change}
@@ -209,14 +241,30 @@ def test_what_the_real_code_takes_is_taken(change: dict[str, Any], world: int) -
 def test_a_part_of_a_plan_is_judged_by_what_it_has() -> None:
     assert _plan.plan_errors({"tensor-model-parallel-size": 2, "pipeline-model-parallel-size": 4}, 16) == []
     assert _plan.plan_errors({}, 1) == []
+    assert _plan.plan_errors({"log-interval": 5}, 1) == []
 
 
 def test_one_broken_rule_gives_one_message() -> None:
     assert len(_plan.plan_errors({**RECIPE, "seq-length": 4095}, 16)) == 1
     assert len(_plan.plan_errors(RECIPE, 4)) == 1
+    interleaved = {**RECIPE, "num-layers-per-virtual-pipeline-stage": 2}
+    assert [finding.rule for finding in _plan.broken_rules({**interleaved, "global-batch-size": 127}, 16)] == ["whole_micro_batches"]
+    assert [finding.rule for finding in _plan.broken_rules(interleaved, 12)] == ["ranks_divide"]
+    heads = {"num-attention-heads": 31, "num-query-groups": "", "kv-channels": 8}
+    assert [finding.rule for finding in _plan.broken_rules({**RECIPE, **heads}, 16)] == ["heads_per_tensor_rank"]
+    assert [finding.rule for finding in _plan.broken_rules({**RECIPE, "num-layers": "many", "num-experts": 0}, 16)] == [
+        "values:num-layers", "bounds:num-experts"]
+
+
+def test_a_world_that_is_no_multiple_has_no_data_parallel_size() -> None:
+    with pytest.raises(ValueError, match="world size 16 is not a multiple of TP x PP x CP = 12"):
+        _plan.data_parallel_size({"tensor-model-parallel-size": 2, "pipeline-model-parallel-size": 3, "context-parallel-size": 2}, 16)
 
 
 def test_interval_that_does_not_divide() -> None:
+    assert _plan.plan_warnings({"train-iters": 20, "save-interval": 10}) == []
+    assert _plan.plan_warnings({"save-interval": 10}) == []
+    assert "at iteration 5, the one before at none" in _plan.plan_warnings({"train-iters": 5, "save-interval": 10})[0]
     plan = {"train-iters": 25, "save-interval": 10}
     assert "saved at iteration 25, the one before at 20" in _plan.plan_warnings(plan)[0]
 
@@ -244,6 +292,21 @@ def test_variables_of_their_own_are_those_of_the_role() -> None:
     defaults = yaml.safe_load((ROOT / "roles/plan/defaults/main.yml").read_text(encoding="utf-8"))
     others = {"plan_nproc_per_node", "plan_extra_arguments", "plan_deterministic"}
     assert {f"plan_{name}" for name in OWN} == defaults.keys() - others
+
+
+def test_what_is_judged_is_what_is_launched(tmp_path: Path) -> None:
+    """An empty further argument takes nothing out of the launch; a variable that is false does."""
+    folders = {f"cluster_{name}": f"/{name}" for name in ("tokenizer_dir", "checkpoint_dir", "data_prefix", "data_cache_dir")}
+    role = [str(ROOT / f"roles/plan/{part}/main.yml") for part in ("defaults", "vars")]
+    changes = {"plan_lr_warmup_fraction": False, "plan_extra_arguments": {"lr-warmup-iters": 0, "num-experts": "", "swiglu": False, "seed": None}}
+    copy = {"ansible.builtin.copy": {"content": "{{ {'settings': plan_settings, 'argv': plan_argv} | to_json }}", "dest": str(tmp_path / "plan.json")}}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": folders, "vars_files": role, "tasks": [copy]}]))
+    subprocess.run(["ansible-playbook", tmp_path / "play.yml", "-e", json.dumps(changes)], cwd=ROOT, check=True, capture_output=True,
+                   env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
+    made = json.loads((tmp_path / "plan.json").read_text())
+    assert made["argv"] == _argv.argv(made["settings"])
+    assert [made["settings"][name] for name in ("lr-warmup-iters", "num-experts", "swiglu", "seed", "lr-warmup-fraction")] == [0, 8, True, 1234, False]
+    assert _plan.plan_errors(made["settings"], 16) == []
 
 
 @calm

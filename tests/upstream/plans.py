@@ -168,6 +168,12 @@ def _heads_not_per_rank(plan: Settings, luck: random.Random, world: int) -> None
     plan.update({"group-query-attention": False, "num-attention-heads": 16 + 1, "kv-channels": 8, "context-parallel-algo": "megatron_cp_algo"})
 
 
+def _few_ranks(plan: Settings, luck: random.Random, world: int) -> int:
+    """Fewer than a replica has."""
+    replica = plan["tensor-model-parallel-size"] * plan["pipeline-model-parallel-size"] * plan.get("context-parallel-size", 1)
+    return max(luck.choice([1, replica // 2, replica - 1]), 1)
+
+
 def _odd_micro_batches(plan: Settings, luck: random.Random, world: int) -> None:
     """Interleaved, with one micro batch more than the pipeline wants."""
     replica = plan["tensor-model-parallel-size"] * plan["pipeline-model-parallel-size"] * plan.get("context-parallel-size", 1)
@@ -205,7 +211,7 @@ BREAKS: list[Change] = [
         "ffn-hidden-size", "num-attention-heads", "num-query-groups", "seq-length", "micro-batch-size", "global-batch-size",
         "context-parallel-size", "num-layers-per-virtual-pipeline-stage", "moe-router-topk", "recompute-num-layers", "log-interval")),
     *(sets(**{name: least - short}) for name, least in options.LEAST.items() for short in (1, 2)), *(_outside(name) for name in options.RANGE),
-    *(2 * [_experts_and_context, _too_many_expert_ranks, _heads_not_per_rank, _odd_micro_batches, _dealt_heads]),
+    *(2 * [_experts_and_context, _too_many_expert_ranks, _heads_not_per_rank, _odd_micro_batches, _dealt_heads, _few_ranks]),
     *(3 * [sets(untie_embeddings_and_output_weights=False, use_distributed_optimizer=True)]),
     sets(num_experts=1, moe_router_topk=2, expert_model_parallel_size=1, moe_model_type="mixtral_moe"),
     *([lambda plan, luck, world: _unreadable(luck)(plan, luck, world)] * 12),
@@ -228,6 +234,7 @@ BREAKS: list[Change] = [
     sets(normalization="LayerNorm"), sets(apply_layernorm_1p=True), sets(use_fused_swiglu=True, swiglu=False), sets(squared_relu=True),
     sets(squared_relu=True, swiglu=False, disable_bias_linear=False), sets(use_fused_rotary_pos_emb=True), sets(rotary_interleaved=True),
     sets(rotary_interleaved=True, no_rope_fusion=True), sets(max_position_embeddings=-1, seq_length=-1),
+    sets(train_iters=-1, lr_decay_iters=20000),
     *(sets(**{name: True}, no_rope_fusion=True, overlap_param_gather=True, overlap_grad_reduce=True, use_distributed_optimizer=True)
       for name in ("rotary_interleaved", "use_dist_ckpt")), sets(no_position_embedding=True, position_embedding_type="learned_absolute"),
     sets(batch_size=8), sets(warmup=8), sets(model_parallel_size=2), sets(checkpoint_activations=True), sets(spec=["local"]),

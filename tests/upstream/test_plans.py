@@ -43,6 +43,7 @@ STRICTER = {
     "bounds:kv-channels": "a head of size 0 has nothing to attend with",
     "bounds:num-query-groups": "a head of size 0 has nothing to attend with",
     "bounds:max-position-embeddings": "no less than a sequence of as small a length",
+    "bounds:train-iters": "below 0 nothing is trained, and with lr-decay-iters nobody notices (ascendspeed/training.py:126)",
     "bounds:seq-length": "a sequence of length 0 has nothing to train on",
 }
 

@@ -156,22 +156,22 @@ def load_training(folder: Path, launch: argparse.Namespace) -> Any:
 def variants(folder: Path, launch: argparse.Namespace) -> Iterator[tuple[str, str, Any]]:
     """The training's tokenizer without one option, for each option there is: the option, how to be rid of it, the tokenizer.
 
-    Options come first, then special tokens, and the class, whose defaults may be to blame, last. Those that cannot be loaded are left out.
+    The class, whose defaults may be to blame, comes last. Those that cannot be loaded are left out.
     """
-    cases: list[tuple[int, str, str, str, dict[str, Any], argparse.Namespace]] = []
+    cases: list[tuple[bool, str, str, str, dict[str, Any], argparse.Namespace]] = []
     for name in CONFIGS:
         content = read(folder / name)
         for key, value in content.items():
             rest = {one: other for one, other in content.items() if one != key}
-            change, last = f"remove {key} from {name}", int(key.endswith("_token"))
+            change = f"remove {key} from {name}"
             if key == "tokenizer_class":  # without any, nothing can be loaded
-                rest[key], last = "PreTrainedTokenizerFast", 2
+                rest[key] = "PreTrainedTokenizerFast"
                 change = f"set {key} to {rest[key]} in {name}: that class adds nothing to tokenizer.json"
-            cases.append((last, f"{key}: {quoted(value)} in {name}", change, name, rest, launch))
+            cases.append((key == "tokenizer_class", f"{key}: {quoted(value)} in {name}", change, name, rest, launch))
     for option, off in (("vocab_extra_ids", 0), ("tokenizer_not_use_fast", False)):
         if getattr(launch, option) != off:
             words = "--" + option.replace("_", "-")
-            cases.append((0, f"{words} of the launch", f"remove {words[2:]} from plan_extra_arguments", "", {},
+            cases.append((False, f"{words} of the launch", f"remove {words[2:]} from plan_extra_arguments", "", {},
                           argparse.Namespace(**{**vars(launch), option: off})))
     for _, option, change, name, content, words_of_launch in sorted(cases, key=lambda case: case[0]):
         with tempfile.TemporaryDirectory() as made, contextlib.suppress(Exception):  # whatever transformers' many backends raise
