@@ -1,0 +1,88 @@
+"""Nothing is lost: no plain rerun begins over a checkpoint, whatever happened before."""
+import pytest
+
+FOLDER = "/opt/ascend-cluster/kept-test"
+ENVIRONMENT = {"OMP_NUM_THREADS": 1}
+BROKEN = {"pretrain_environment_extra": {**ENVIRONMENT, "STANDIN_FAULT": "exception", "STANDIN_RANK": "all", "STANDIN_AT": 12}}
+
+pytestmark = pytest.mark.usefixtures("tidy")
+
+
+@pytest.fixture(scope="module")
+def tidy(site):
+    for node in site.nodes:
+        assert site.run(node, f"rm -rf {FOLDER} && install -d -o ascend -g ascend {FOLDER}").returncode == 0
+    yield
+    for node in site.nodes:
+        site.run(node, f"rm -rf {FOLDER}")
+
+
+def variables(name, **more):
+    return {"cluster_checkpoint_dir": f"{FOLDER}/{name}", "plan_save_interval": 10, **more}
+
+
+def files(site, name):
+    """Every file of the checkpoints with its hash, on each node."""
+    return {node: site.run(node, f"cd {FOLDER}/{name} && find . -type f -name '*.pt' -o -name '*.txt' | sort | xargs sha256sum").stdout for node in site.nodes}
+
+
+def kept(site, name, **more):
+    """A plain run is refused by both words, with status 2, launches nothing and changes nothing."""
+    before, runs = files(site, name), site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout
+    assert all(before.values())
+    status, output = site.play("playbooks/pretrain.yml", **variables(name, **more))
+    assert status == 2, output
+    assert f"There are checkpoints in cluster_checkpoint_dir {FOLDER}/{name}: node1 has iter_0000010" in output
+    assert "-e pretrain_resume=true" in output and "-e pretrain_new_run=true" in output and "Nothing was launched" in output
+    assert "Start the training on all nodes at once" not in output
+    assert files(site, name) == before
+    assert site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout == runs
+
+
+def test_after_a_crash_a_resume_and_a_changed_interval(site):
+    site.refused("playbooks/pretrain.yml", **variables("a", **BROKEN))
+    kept(site, "a")
+    kept(site, "a", plan_log_interval=2)
+    # By hand it is the same.
+    script = site.run("node1", "readlink -f /opt/ascend-cluster/runs/current").stdout.strip() + "/pretrain_mixtral.sh"
+    by_hand = site.run("node1", f"sudo -u ascend bash {script}")
+    assert by_hand.returncode == 1
+    assert f"there is a checkpoint already, {FOLDER}/a/iter_0000010" in by_hand.stderr
+    # A resume that breaks is gone on with under its own name.
+    again = {"pretrain_resume": True, "plan_save_interval": 5, "pretrain_environment_extra": {**BROKEN["pretrain_environment_extra"], "STANDIN_AT": 17}}
+    site.refused("playbooks/pretrain.yml", **variables("a", **again))
+    first = site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout
+    output = site.refused("playbooks/pretrain.yml", **variables("a", **again))
+    assert "Loading the checkpoint of iteration 15" in output
+    assert site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout == first
+    kept(site, "a", plan_save_interval=5)
+    # After it has come to its end, too.
+    status, output = site.play("playbooks/pretrain.yml", **variables("a", pretrain_resume=True))
+    assert status == 0, output
+    kept(site, "a")
+
+
+def test_a_new_run_moves_the_old_one_aside_as_a_whole(site):
+    site.refused("playbooks/pretrain.yml", **variables("b", **BROKEN))
+    before = files(site, "b")
+    status, output = site.play("playbooks/pretrain.yml", **variables("b", pretrain_new_run=True, plan_log_interval=3))
+    assert status == 0, output
+    assert f"The earlier training's checkpoints are in {FOLDER}/b/before_" in output
+    for node in site.nodes:
+        aside = site.run(node, f"cd {FOLDER}/b/before_* && find . -type f -name '*.pt' -o -name '*.txt' | sort | xargs sha256sum").stdout
+        assert aside == before[node]
+        assert "before_" in site.run(node, f"ls {FOLDER}/b").stdout
+        assert site.run(node, f"stat -c %U {FOLDER}/b/before_*").stdout == "ascend\n"
+    assert site.run("node1", f"cat {FOLDER}/b/latest_checkpointed_iteration.txt").stdout == "20"
+    # Megatron logged iteration 18 last: that is a success, and it is left alone.
+    assert "iteration       18/      20" in site.run("node2", "cat /opt/ascend-cluster/runs/current/train.log").stdout
+    for words in ((), ("--skip-tags", "verify")):
+        status, output = site.play("playbooks/pretrain.yml", *words, **variables("b", plan_log_interval=3))
+        assert status == 0, output
+        assert "nothing is launched" in output
+
+
+def test_the_folder_that_is_loaded_is_not_saved_into(site):
+    output = site.refused("playbooks/pretrain.yml", **variables("b", plan_load=f"{FOLDER}/b/"))
+    assert "plan_load and cluster_checkpoint_dir are both" in output
+    assert "Start the training on all nodes at once" not in output
