@@ -98,7 +98,7 @@ def test_the_role_says_how_tokenizer_model_alone_is_converted(tmp_path: Path) ->
     status, output = play(tmp_path, python, source, source)
     assert status == 2, output
     message = json.loads(output[output.index("{", output.index("fatal: ")):output.index("PLAY RECAP")])["msg"]
-    assert f"{source} (tokenizer_src) has tokenizer.model and lacks tokenizer.json, tokenizer_config.json" in message
+    assert f"{source} (tokenizer_src) has tokenizer.model and lacks tokenizer.json, tokenizer_config.json" in message, output
     command = re.search("`(.*)`", message)
     assert command
     subprocess.run(command.group(1), shell=True, cwd=source, check=True, capture_output=True)
