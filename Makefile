@@ -1,5 +1,6 @@
 # make rehearsal   the whole site.yml on two pretend nodes of this machine
 # make test        lint, unit tests, and the site on two molecule nodes, faults included
+# make test-faults what the product says of 122 composed and 18 injected faults, scored; two nodes of its own
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
 # make test-vm     sharing by NFS, on two virtual machines
@@ -7,7 +8,7 @@
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-upstream test-vm bench lint unit shim molecule clean
+.PHONY: rehearsal test test-faults test-upstream test-vm bench lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,6 +50,11 @@ molecule: $(VENV)/.done .rehearsal/.packages
 	python -m rehearsal.artifacts
 	molecule test -s site
 
+# Fails when ranks are named wrongly or anybody innocent is blamed.
+test-faults: $(VENV)/.done .rehearsal/.packages
+	python -m tests.faults.score $(ARGS)
+	python -m tests.faults.injected
+
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
 	python -m rehearsal.artifacts real
@@ -73,7 +79,8 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 
 .rehearsal/.packages: rehearsal/packages.sh rehearsal/nodes.py | $(VENV)/.done
 	mkdir -p .rehearsal
-	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck makeself g++ make
+	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck makeself g++ make \
+	    dnf rpm createrepo-c
 	touch $@
 
 .rehearsal/.machines: rehearsal/packages.sh rehearsal/machines.py | $(VENV)/.done
