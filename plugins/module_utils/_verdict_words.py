@@ -131,6 +131,8 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
                  *_quoted(head)]
     else:
         lines = [f"The training failed on {_where(head, nproc)}: {_words(head)}.", *_quoted(head)]
+    if head.cause == "exit_early":
+        lines += [f"  {node}: {outcomes[node]['reason']}" for node in nodes[:4] if outcomes[node].get("reason") not in (None, head.line)]
     if head.code:
         lines += code_words(head.code)
     elif head.cause != "unknown":
