@@ -111,7 +111,7 @@ def one(player: Player, row: dict[str, Any]) -> dict[str, Any]:
     if outside:
         outside.start()
     try:
-        played = player.play("playbooks/pretrain.yml", **VARIABLES, pretrain_environment_extra=environment)
+        played = player.play("playbooks/pretrain.yml", **VARIABLES, **row.get("variables", {}), pretrain_environment_extra=environment)
     finally:
         over.set()
         if outside:
