@@ -9,7 +9,7 @@ import yaml
 from tests.faults import compose as corpus
 from tests.faults.compose import compose, held_out, rows
 
-CAUSES = {"stopped", "wrong_setting", 
+CAUSES = {"stopped", "wrong_setting",
     "npu_out_of_memory", "host_out_of_memory", "python_exception", "import_error", "data_worker", "killed", "launcher_killed", "unit_killed",
     "machine_lost", "disk_full", "checkpoint_unreadable", "exit_early", "index_cache_missing", "port_in_use", "address_unreachable",
     "wrong_interface", "tokenizer_unreadable", "nan_loss", "nan_grad", "skipped_iterations", "last_process_running", "device_error",
