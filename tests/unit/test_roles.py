@@ -1,5 +1,6 @@
 """Every role keeps the one skeleton: its defaults, argument specs and README say the same."""
 import functools
+import getpass
 import json
 import os
 import re
@@ -65,9 +66,10 @@ BESIDES = {"pretrain": ["preflight"]}
 
 
 @functools.lru_cache(maxsize=None)
-def listed(tags=""):
+def listed(tags="", skipped=""):
     """What site.yml has to do with these tags: the tasks of each play, without those that are tagged always."""
-    output = ansible("ansible-playbook", "site.yml", "-i", "inventory/ascend", "--list-tasks", *(["--tags", tags] if tags else []))
+    words = [*(["--tags", tags] if tags else []), *(["--skip-tags", skipped] if skipped else [])]
+    output = ansible("ansible-playbook", "site.yml", "-i", "inventory/ascend", "--list-tasks", *words)
     plays = {}
     for line in output.splitlines():
         text, _, found = line.strip().partition("\tTAGS: [")
@@ -120,6 +122,29 @@ def test_a_phases_tag_runs_that_phase_of_the_role_and_no_later_one(role):
                           ("verify", ("preflight", "install")), ("launch", ("preflight", "install", "configure", "verify"))):
         for other in others:
             assert files.get(phase, set()) & tasks(other) == set(), f"{phase}.yml with --tags {other}"
+
+
+def test_the_other_phases_need_nothing_of_verify():
+    for play, left in listed(skipped="verify").items():
+        for phase in ("preflight", "install", "configure", "launch"):
+            assert set(listed(phase)[play]) - set(left) == set(), f"{play}: of {phase} with --skip-tags verify"
+
+
+@pytest.mark.parametrize(("tags", "asked"), [((), True), (("--tags", "conda_env"), True), (("--tags", "install"), True), (("--tags", "node_base"), False)])
+def test_a_role_asks_for_earlier_ones_only_where_it_is_to_do_something(tags, asked, tmp_path):
+    """`site.yml --tags node_base` on a bare node does not end at what a later step lacks."""
+    (tmp_path / "roles/conda_env/tasks").mkdir(parents=True)
+    (tmp_path / "roles/conda_env/tasks/main.yml").write_text(json.dumps([
+        {"name": "Require", "ansible.builtin.import_role": {"name": "ascend.cluster.cluster", "tasks_from": "require"}, "tags": ["always"],
+         "vars": {"cluster_required": [{"path": str(tmp_path / "nothing here"), "made_by": "cann_toolkit"}]}}]), encoding="utf-8")
+    (tmp_path / "play.yml").write_text(json.dumps([
+        {"name": "Play", "hosts": "localhost", "connection": "local", "gather_facts": False, "roles": [{"role": "conda_env", "tags": ["conda_env"]}]}]),
+        encoding="utf-8")
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
+    done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-e", f"cluster_user={getpass.getuser()}", "-e", "__cluster_guard=false", *tags],
+                          cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == (2 if asked else 0), done.stdout + done.stderr
+    assert (f"lacks {tmp_path}/nothing here (made by playbooks/cann_toolkit.yml)" in done.stdout) == asked
 
 
 def test_a_misspelt_tag_runs_nothing():
