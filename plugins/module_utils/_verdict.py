@@ -125,7 +125,8 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
         return suspect(_evidence.place_of(generic[-1]["context"]) or generic[-1]["cause"], strength, generic[-1]["at"], generic[-1])
     if record and record["kind"] == "exit" and not suffered:
         early = record["status"] in (0, None)
-        return suspect("exit_early" if early else "python_exception", 1.5, record["at"],
+        # A rank that is stopped may leave by sys.exit too.
+        return suspect("exit_early" if early else "python_exception", 1.0 if outcome.get("outcome") == "stopped" else 1.5, record["at"],
                        {"line": f"left by sys.exit({record['status']}) in {record['where'] or 'an unknown place'}", "file": record["file"]})
     if ended and own is None and not suffered and not words:
         # torchrun ends the others by SIGTERM, but does not list them: one that it lists was ended from elsewhere.
@@ -193,7 +194,8 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
         # One that was there when another had failed already was not lost first.
         return [*found, whole("machine_lost", 1.0 if reason.startswith("could not be stopped after") else 2.0, reason)]
     launcher = re.search(r"torchrun exited (1(?:37|34|39|35))\b", reason)
-    if kind == "failed" and not [one for one in strong if one.cause != "killed"]:
+    # One that would not stop failed at that alone.
+    if kind == "failed" and not reason.endswith("after a stop") and not [one for one in strong if one.cause != "killed"]:
         if launcher and not killed:
             number = int(launcher.group(1)) - 128
             found.append(whole("launcher_killed", 2.0, f"torchrun was ended by signal {number} ({_signal_name(number)})"))

@@ -55,8 +55,14 @@ class Cluster:
     def stopped(self, **how):
         self.node(**{"log": STOPPED, "outcome": "stopped", "reason": "stopped after the failure of node2: torchrun exited 1", "ended": T0 + 20, **how})
 
+    def found(self):
+        return _run.training_verdict(self.outcomes, {"last_iteration": 20, "log_interval": 1, "first_iteration": 0, "nproc_per_node": 8}, {})
+
+    def message(self):
+        return self.found()["message"]
+
     def verdict(self):
-        found = _run.training_verdict(self.outcomes, {"last_iteration": 20, "log_interval": 1, "first_iteration": 0, "nproc_per_node": 8}, {})
+        found = self.found()
         return found["culprit"], found["ranks"], found["cause"]
 
 
@@ -96,6 +102,7 @@ def test_a_rank_that_lived_until_it_was_stopped_did_not_begin_it(cluster, words,
     cluster.stopped(ranks={0: words}, mixed=mixed)
     cluster.node(summary(1, (3, 1)), {3: KEY_ERROR})
     assert cluster.verdict() == ("node2", [11], "python_exception")
+    assert "Failed later" not in cluster.message()
 
 
 def test_a_peer_on_the_same_node_that_lived_did_not_begin_it_either(cluster):
@@ -176,7 +183,21 @@ def test_one_unit_that_is_stopped_by_hand(cluster, later, expected):
     assert cluster.verdict() == expected
 
 
+def test_a_node_that_would_not_stop_began_nothing(cluster):
+    cluster.node(summary(0, (3, 1)), {3: ""})
+    cluster.node(reason="ascend-pretrain.service is still deactivating after a stop")
+    assert cluster.verdict() == ("node1", [3], "unknown")
+
+
 # --- records
+
+@pytest.mark.parametrize(("left", "expected"), [(3.0, ("", [*range(8), 11], "unknown")), (-60.0, ("node1", [*range(8)], "exit_early"))])
+def test_ranks_that_leave_when_they_are_stopped_are_not_blamed_alone(cluster, left, expected):
+    leaves = {"kind": "exit", "type": "SystemExit", "message": "", "status": None, "time": T0 + left}
+    cluster.stopped(records={local: leaves for local in range(8)}, ended=T0 + 5)
+    cluster.node(summary(1, (3, 1), at=T0 + 2), {3: ""}, ended=T0 + 3)
+    assert cluster.verdict() == expected
+
 
 @pytest.mark.parametrize("record", [
     '{"rank": 1e400, "time": 1}', '{"rank": 0, "time": NaN, "kind": "exception"}', '{"rank": 0, "time": 1e400}', "null", "[" * 60000,
