@@ -91,7 +91,9 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
             # What comes after the loss of a peer may be its consequence: an abort always is.
             if suffered and item["cause"] == "killed":
                 continue
-            strength = clear_strength(item["cause"]) - (0.5 if suffered else 0.0)
+            strength = clear_strength(item["cause"])
+            if suffered:
+                strength = strength - 0.5 if item["code"] else min(strength, 1.5)
             # Words in passing, of a rank that ended by the loss of a peer, or lived.
             if _in_passing(item) and (lost or lived):
                 strength = min(strength, 1.5)
@@ -120,7 +122,9 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
         # Words of the node's ranks of which no log tells whose they are: an abort after the loss of a peer looks the same.
         return suspect("killed", 1.5 if lost_loosely else 2.0, ended["at"], {"line": _signalled(ended)})
     generic = [item for item in findings if item["role"] == "cause" and item["generic"]]
-    if generic and not suffered and _evidence.place_of(generic[-1]["context"]) != "collective_timeout":
+    if generic and _evidence.place_of(generic[-1]["context"]) == "collective_timeout":
+        suffered = True
+    if generic and not suffered:
         strength = 2.0 if ended and not words else 0.5 if listed or outcome.get("outcome") == "stopped" else 1.5
         return suspect(_evidence.place_of(generic[-1]["context"]) or generic[-1]["cause"], strength, generic[-1]["at"], generic[-1])
     if record and record["kind"] == "exit" and not suffered:
@@ -160,6 +164,10 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
     found = [one for rank, item in known.items() if (one := _of_rank(node, node_rank, int(rank), item, outcome, listed, loose)) is not None]
     failed = {int(rank): item["exit"] for rank, item in known.items() if item.get("exit") and item["exit"]["code"] != -signal.SIGTERM}
     suffered = any(item["role"] in ("cascade", "pointer") for one in [*known.values(), {"findings": loose}] for item in one["findings"])
+    # An exception that makes nobody suspect is the loss of a peer too, in words that no row knows.
+    suspected = {one.rank for one in found}
+    suffered = suffered or any((item.get("record") or {}).get("kind") == "exception" or any(one["generic"] for one in item["findings"])
+                               for rank, item in known.items() if int(rank) not in suspected)
     # Words whose rank is not told: of the only rank that failed, of all that failed where each said it once, else of the node.
     told = {one.line for one in found}
     for item in loose:

@@ -3,7 +3,7 @@ import json
 import time
 
 import pytest
-from ansible_collections.ascend.cluster.plugins.module_utils import _run
+from ansible_collections.ascend.cluster.plugins.module_utils import _fault_codes, _run
 from ansible_collections.ascend.cluster.plugins.module_utils._evidence import Collector
 
 T0 = 1764126432.0
@@ -136,6 +136,47 @@ def test_an_exception_that_was_followed_by_the_loss_of_peers_is_what_ended_it(cl
     assert cluster.verdict() == ("node1", [0], "npu_out_of_memory")
 
 
+def test_words_after_the_loss_of_a_peer_are_weaker_than_an_exception_elsewhere(cluster):
+    cluster.node(summary(0, (0, 1)), {0: LOST + "OSError: [Errno 28] No space left on device: 'core'\n"})
+    cluster.node(summary(1, (3, 1)), {3: KEY_ERROR})
+    assert cluster.verdict() == ("node2", [11], "python_exception")
+
+
+def test_a_record_tells_more_than_words_in_passing(cluster):
+    cluster.node(summary(0, (0, 1)), {0: "mkdir: Permission denied\n" + LOST}, {0: {}})
+    cluster.stopped()
+    assert cluster.verdict() == ("node1", [0], "python_exception")
+
+
+@pytest.mark.parametrize("code", sorted(row.code for row in _fault_codes.CODES.values() if (row.role, row.cause) == ("cause", "unknown")))
+def test_a_vendors_code_without_a_cause_of_its_own_lays_the_fault_on_its_rank(cluster, code):
+    cluster.node(summary(0, (3, 1)), {3: f"RuntimeError: x, error code is {code}\n" if code.isdigit() else f"{code}: x\n"})
+    cluster.node(summary(1, (3, 1)), {3: ""})
+    assert cluster.verdict() == ("node1", [3], "unknown")
+
+
+# --- killed
+
+def test_a_rank_that_recorded_its_exception_and_was_killed_then(cluster):
+    cluster.node(summary(0, (3, -9)), {3: ""}, {3: {}})
+    cluster.stopped()
+    assert cluster.verdict() == ("node1", [3], "python_exception")
+
+
+def test_a_rank_that_was_killed_after_it_had_lost_its_peer(cluster):
+    cluster.node(summary(0, (3, -9)), {3: LOST})
+    cluster.node(summary(1, (3, 1)), {3: ""})
+    assert cluster.verdict() == ("node2", [11], "unknown")
+
+
+# --- moments
+
+def test_words_without_a_moment_may_be_as_late_as_the_end_of_their_node(cluster):
+    cluster.node("", {3: "RuntimeError: NPU out of memory\n"}, ended=T0)
+    cluster.node("", {3: ""}, {3: {"time": T0 + 0.5, "type": "RuntimeError", "message": "NPU out of memory"}})
+    assert cluster.verdict()[0] == ""
+
+
 # --- aborts that are a consequence
 
 # https://github.com/vllm-project/vllm-ascend/issues/4972 has such a watchdog
@@ -145,6 +186,21 @@ def test_an_abort_by_the_watchdog_is_a_consequence(cluster, mixed):
     cluster.node(summary(0, (2, -6)), {2: text}, mixed=mixed)
     cluster.node(summary(1, (3, 1)), {3: KEY_ERROR})
     assert cluster.verdict() == ("node2", [11], "python_exception")
+
+
+@pytest.mark.parametrize("where", ["distributed_c10d.py:3 in barrier", "signal.py:1 in handler"])
+def test_an_exception_of_a_record_that_is_a_consequence(cluster, where):
+    kind = "RuntimeError" if "c10d" in where else "KeyboardInterrupt"
+    cluster.node("", {3: ""}, {3: {"type": kind, "message": "unknown words", "where": where, "time": T0 - 9}})
+    cluster.node(summary(1, (3, 1)), {3: ""})
+    assert cluster.verdict() == ("node2", [11], "unknown")
+
+
+def test_an_exception_raised_in_a_collective_is_a_consequence(cluster):
+    text = 'Traceback (most recent call last):\n  File "/opt/torch/distributed/distributed_c10d.py", line 3, in barrier\nRuntimeError: unknown words\n'
+    cluster.node(summary(0, (3, 1)), {3: text})
+    cluster.node(summary(1, (3, 1), at=T0 + 2), {3: ""}, ended=T0 + 3)
+    assert cluster.verdict() == ("node2", [11], "unknown")
 
 
 def test_nobody_is_blamed_where_the_watchdog_aborts_everybody(cluster):
