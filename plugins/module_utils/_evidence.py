@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import glob
 import json
+import math
 import os
 import re
 from typing import Any, NamedTuple, Sequence
@@ -26,12 +27,13 @@ _RECORD_BYTES = 64 * 1024
 _BLOCK = 4 * 1024 * 1024
 
 _ROLES = ("cause", "pointer", "cascade", "confirmation", "noise")
-_EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Timeout)(?::\s|$)")
+_EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Timeout|StopIteration)(?::\s|$)")
 _ITERATION = re.compile(rb"iteration +\d+/")
-_COMPILED = tuple((row, re.compile(row.expression)) for row in PATTERNS)
+_COMPILED = tuple((row, row.anchor.split("|"), re.compile(row.expression)) for row in PATTERNS)
 
 _SUMMARY = re.compile(r"^\s*(time|rank|exitcode|traceback) +: (.*)")
 _FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+) \(pid: (\d+)\)")
+_CLOSED = re.compile(r"Sending process (\d+) closing signal")
 _SAYS_RANK = re.compile(r"RankID:(\d+)|\b[Rr]ank (\d+): found")
 _SAYS_DEVICE = re.compile(r"\(NPU (\d+);|\bDevice:(\d+)\b|\bdevId=(\d+)|\bdevice[_ ]id[=:]\s?(\d+)")
 _SAYS_PID = re.compile(r"\bPID:\s?(\d+)|\(pid:? (\d+)\)")
@@ -40,8 +42,9 @@ _SAYS_PID = re.compile(r"\bPID:\s?(\d+)|\(pid:? (\d+)\)")
 _OFTEN_CAUGHT = ("import_error",)
 
 #: literals of which every line of interest holds one, besides the vendor's codes
-INTEREST = tuple(sorted({row.anchor for row in PATTERNS} | {
-    "Error", "Exception", "Interrupt", "rank      : ", "exitcode  : ", "time      : ", "Root Cause", "failed (exitcode", "error code is", "runtime result ="}))
+INTEREST = tuple(sorted({anchor for _, anchors, _ in _COMPILED for anchor in anchors} | {
+    "Error", "Exception", "Interrupt", "StopIteration", "rank      : ", "exitcode  : ", "time      : ", "Root Cause",
+    "failed (exitcode", "error code", "runtime result ="}))
 CODES = "E([1-9A-Z][0-9]{4}|RR[0-9]{5})"
 
 
@@ -62,8 +65,8 @@ class Meaning(NamedTuple):
 def meaning(text: str) -> Meaning | None:
     """What a line says by the tables; None when it says nothing of a fault."""
     found: list[Meaning] = []
-    for row, expression in _COMPILED:
-        match = expression.search(text) if row.anchor in text else None
+    for row, anchors, expression in _COMPILED:
+        match = expression.search(text) if any(anchor in text for anchor in anchors) else None
         if match:
             if row.role == "noise":
                 return Meaning("noise", "", "", False, None)
@@ -77,6 +80,11 @@ def meaning(text: str) -> Meaning | None:
         return Meaning("cause", "python_exception", "", True, None) if _EXCEPTION.match(text) else None
     best = min(found, key=lambda item: _ROLES.index(item.role))
     return best._replace(code=best.code or next((item.code for item in found if item.code), ""))
+
+
+def is_exception(text: str) -> bool:
+    """Whether a line is the last one of a traceback, or what() of C++."""
+    return bool(_EXCEPTION.match(text)) or text.startswith("what():")
 
 
 def place_of(frames: Sequence[str]) -> str:
@@ -125,6 +133,8 @@ class Collector:
         self.exits: dict[int, dict[str, Any]] = {}
         self.first_observed: int | None = None
         self.pids: dict[int, int] = {}
+        #: pids that torchrun ended itself after the first failure: torch 2.13 lists them beside those that failed
+        self.closed: set[int] = set()
 
     def _file(self, path: str, rank: int | None = None) -> None:
         """Read one log: a rank's own, or the node's, which holds all ranks and torchrun's summary."""
@@ -149,6 +159,10 @@ class Collector:
 
     def _summary(self, text: str, entry: dict[str, Any], root: bool) -> None:
         """Take a line of torchrun's summary, which tells of each failed rank its exit code, signal and time."""
+        closed = _CLOSED.search(text)
+        if closed:
+            self.closed.add(int(closed.group(1)))
+            return
         failed = _FAILED.search(text)
         if failed:
             rank = self.first + int(failed.group(2))
@@ -183,9 +197,9 @@ class Collector:
                 with open(path, "rb") as file:
                     record = json.loads(file.read(_RECORD_BYTES).decode("utf-8", "replace"))
                 rank, moment = int(record["rank"]), float(record["time"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
-            if self.first <= rank < self.first + self.nproc:
+            if math.isfinite(moment) and self.first <= rank < self.first + self.nproc:
                 found[rank] = {"kind": str(record.get("kind", "")), "type": str(record.get("type", "")), "message": str(record.get("message", "")),
                                "where": str(record.get("where", "")), "status": record.get("status"), "at": [moment, moment], "file": path}
         return found
@@ -220,6 +234,8 @@ class Collector:
             for rank, paths in own.items():
                 for path in paths:
                     self._file(path, rank)
+        # Alive when torchrun ended them, whatever they left with (SIGKILL after its grace time).
+        self.exits = {rank: item for rank, item in self.exits.items() if item["pid"] not in self.closed}
         records = self._records()
         kernel = _Rank()
         for text in (kernel_log + unit_log).splitlines():

@@ -13,8 +13,8 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _fault_codes
 
 # A code as it is printed: "EI0006: [PID: 7] …", "Bind_Failed(EJ0003): …", "EZ9999[PID: 7] …", "… ERR02200 DIST …", "ErrorCode=EE1001".
 CODE = re.compile(r"(?<![0-9A-Za-z_])(?:ERR\d{5}|E[1-9A-Z]\d{4})(?![0-9A-Za-z_])")
-# A return code as torch_npu and CANN print it: "error code is 507014", "runtime result = 107020".
-RETURN_CODE = re.compile(r"(?:error code is|runtime result =) (\d{6})(?!\d)")
+# A return code as torch_npu and CANN print it: "error code is 507014", "error code:107020", "runtime result = 107020".
+RETURN_CODE = re.compile(r"(?:error code is|error code:|runtime result =) ?(\d{6})(?!\d)")
 
 
 class FaultCode(NamedTuple):

@@ -38,6 +38,8 @@ class Suspect:
     also: Sequence[str] = field(default_factory=tuple)
     #: whether it is known to have ended by itself: torchrun lists it, or the hook recorded its end
     ended: bool = False
+    #: whether it is known to have lived on until it was ended from outside: what it said did not end it
+    lived: bool = False
 
     def after(self, other: Suspect) -> bool:
         """Whether it was certainly later."""
@@ -61,13 +63,15 @@ def _moment(at: Any, outcome: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], outcome: Mapping[str, Any], listed: bool,
-             words: bool) -> Suspect | None:
+             loose: Sequence[Mapping[str, Any]]) -> Suspect | None:
     """The suspect that one rank is by its log, its record and its exit code; None when it only suffered.
 
     listed: whether torchrun's summary of this node tells which ranks failed.
-    words: whether there are words of the node's ranks that may be this one's.
+    loose: words of the node's ranks that may be this one's.
     """
+    words, lost_loosely = bool(loose), any(item["role"] in ("cascade", "pointer") for item in loose)
     record, ended, findings = known.get("record"), known.get("exit"), known.get("findings") or []
+    lived = not (record or ended) and (listed or outcome.get("outcome") == "stopped")
     suffered = False
     own: Suspect | None = None
 
@@ -76,14 +80,23 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
         line = str(item.get("line", ""))
         also = [other["line"] for other in findings if other["role"] in ("cause", "confirmation") and other["line"] not in (line, *(item.get("context") or ()))]
         return Suspect(node, node_rank, rank, cause, strength, _moment(when, outcome), line, item.get("context") or (),
-                       str(item.get("file", "")), str(item.get("code", "")), also[:3], bool(record or ended))
+                       str(item.get("file", "")), str(item.get("code", "")), also[:3], bool(record or ended), lived)
+
+    lost = any(item["role"] in ("cascade", "pointer") for item in findings)
 
     for item in findings:
         if item["role"] in ("cascade", "pointer"):
             suffered = True
         elif item["role"] == "cause" and not item["generic"]:
-            # What comes after the loss of a peer may be its consequence.
-            strength = clear_strength(item["cause"]) - (0.5 if suffered else 0.0)
+            # What comes after the loss of a peer may be its consequence: an abort always is.
+            if suffered and item["cause"] == "killed":
+                continue
+            strength = clear_strength(item["cause"])
+            if suffered:
+                strength = strength - 0.5 if item["code"] else min(strength, 1.5)
+            # Words in passing, of a rank that ended by the loss of a peer, or lived.
+            if _in_passing(item) and (lost or lived):
+                strength = min(strength, 1.5)
             if own is None or strength > own.strength:
                 own = suspect(item["cause"], strength, item["at"], item)
     if ended and ended["code"] == -signal.SIGKILL and not record:
@@ -106,20 +119,29 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
         shown = {"line": text.splitlines()[0], "file": record["file"], "context": context or ([record["where"]] if record["where"] else [])}
         return suspect(clear, clear_strength(clear), record["at"], shown)
     if ended and ended["code"] < 0 and ended["code"] != -signal.SIGTERM and not suffered:
-        return suspect("killed", 2.0, ended["at"], {"line": _signalled(ended)})
+        # Words of the node's ranks of which no log tells whose they are: an abort after the loss of a peer looks the same.
+        return suspect("killed", 1.5 if lost_loosely else 2.0, ended["at"], {"line": _signalled(ended)})
     generic = [item for item in findings if item["role"] == "cause" and item["generic"]]
-    if generic and not suffered and _evidence.place_of(generic[-1]["context"]) != "collective_timeout":
+    if generic and _evidence.place_of(generic[-1]["context"]) == "collective_timeout":
+        suffered = True
+    if generic and not suffered:
         strength = 2.0 if ended and not words else 0.5 if listed or outcome.get("outcome") == "stopped" else 1.5
         return suspect(_evidence.place_of(generic[-1]["context"]) or generic[-1]["cause"], strength, generic[-1]["at"], generic[-1])
     if record and record["kind"] == "exit" and not suffered:
         early = record["status"] in (0, None)
-        return suspect("exit_early" if early else "python_exception", 1.5, record["at"],
+        # A rank that is stopped may leave by sys.exit too.
+        return suspect("exit_early" if early else "python_exception", 1.0 if outcome.get("outcome") == "stopped" else 1.5, record["at"],
                        {"line": f"left by sys.exit({record['status']}) in {record['where'] or 'an unknown place'}", "file": record["file"]})
     if ended and own is None and not suffered and not words:
         # torchrun ends the others by SIGTERM, but does not list them: one that it lists was ended from elsewhere.
         how = "ended by signal 15 (SIGTERM)" if ended["code"] == -signal.SIGTERM else f"ended with status {ended['code']}, without a word of why"
         return suspect("killed" if ended["code"] == -signal.SIGTERM else "unknown", 1.0, ended["at"], {"line": how})
     return own
+
+
+def _in_passing(item: Mapping[str, Any]) -> bool:
+    """Whether the line is neither an exception's nor holds a vendor's code: a program that goes on prints such words too."""
+    return not item["code"] and not _evidence.is_exception(item["line"])
 
 
 def _signalled(ended: Mapping[str, Any]) -> str:
@@ -139,14 +161,25 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
     known = evidence.get("ranks") or {}
     listed = any(item.get("exit") for item in known.values())
     loose = evidence.get("node") or []
-    found = [one for rank, item in known.items() if (one := _of_rank(node, node_rank, int(rank), item, outcome, listed, bool(loose))) is not None]
+    found = [one for rank, item in known.items() if (one := _of_rank(node, node_rank, int(rank), item, outcome, listed, loose)) is not None]
     failed = {int(rank): item["exit"] for rank, item in known.items() if item.get("exit") and item["exit"]["code"] != -signal.SIGTERM}
     suffered = any(item["role"] in ("cascade", "pointer") for one in [*known.values(), {"findings": loose}] for item in one["findings"])
+    # An exception that makes nobody suspect is the loss of a peer too, in words that no row knows.
+    suspected = {one.rank for one in found}
+    suffered = suffered or any((item.get("record") or {}).get("kind") == "exception" or any(one["generic"] for one in item["findings"])
+                               for rank, item in known.items() if int(rank) not in suspected)
     # Words whose rank is not told: of the only rank that failed, of all that failed where each said it once, else of the node.
+    told = {one.line for one in found}
     for item in loose:
+        if item["line"] in told:
+            continue
         if item["role"] != "cause" or (item["generic"] and list(failed.values()) and all(one["code"] < 0 for one in failed.values())):
             continue
-        strength = clear_strength(item["cause"]) - (0.5 if item["generic"] and suffered else 0.0)
+        if suffered and item["cause"] == "killed":
+            continue
+        strength = min(clear_strength(item["cause"]), 2.0 if item["generic"] else 3.0) - (0.5 if item["generic"] and suffered else 0.0)
+        if suffered and _in_passing(item):
+            strength = min(strength, 1.5)
         at = item["at"] or next((one["at"] for one in failed.values()), None)
         cause = (_evidence.place_of(item["context"]) if item["generic"] else "") or item["cause"]
         if cause == "collective_timeout":
@@ -154,7 +187,7 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
         also = [other["line"] for other in loose if other["line"] != item["line"] and other["role"] in ("cause", "confirmation")][:3]
         for rank in list(failed) if item["count"] == len(failed) else [None]:
             found.append(Suspect(node, node_rank, rank, cause, strength, _moment(at, outcome), item["line"], item["context"], item["file"], item["code"],
-                                 also, rank is not None))
+                                 also, rank is not None, rank is None and outcome.get("outcome") == "stopped"))
     strong = [one for one in found if one.strength >= 1.5]
     journal = evidence.get("journal") or []
     killed = [one for one in found if one.cause == "killed"]
@@ -163,12 +196,14 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
     around = [ended - 1.0, ended + 1.0] if ended else None
 
     def whole(cause: str, strength: float, line: str) -> Suspect:
-        return Suspect(node, node_rank, None, cause, strength, _moment(around, outcome), line, (), str(outcome.get("log") or ""))
+        return Suspect(node, node_rank, None, cause, strength, _moment(around, outcome), line, (), str(outcome.get("log") or ""), ended=True)
 
     if kind == "unreachable":
-        return [*found, whole("machine_lost", 2.0, reason)]
+        # One that was there when another had failed already was not lost first.
+        return [*found, whole("machine_lost", 1.0 if reason.startswith("could not be stopped after") else 2.0, reason)]
     launcher = re.search(r"torchrun exited (1(?:37|34|39|35))\b", reason)
-    if kind == "failed" and not [one for one in strong if one.cause != "killed"]:
+    # One that would not stop failed at that alone.
+    if kind == "failed" and not reason.endswith("after a stop") and not [one for one in strong if one.cause != "killed"]:
         if launcher and not killed:
             number = int(launcher.group(1)) - 128
             found.append(whole("launcher_killed", 2.0, f"torchrun was ended by signal {number} ({_signal_name(number)})"))
@@ -177,15 +212,24 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
         elif "torchrun exited 0, but" in reason and not suffered:
             found.append(whole("exit_early", 1.0, reason))
         elif "from outside" in reason:
-            found.append(whole("stopped", 1.0, reason))
+            found.append(whole("stopped", 2.0, reason))
         elif not found and not suffered:
             found.append(whole("unknown", 1.2, reason))
     # The kernel says why a process was killed that could not say it itself.
     for one in found:
-        if one.cause in ("killed", "launcher_killed", "unit_killed") and any(item["cause"] == "host_out_of_memory" for item in journal):
-            item = next(item for item in journal if item["cause"] == "host_out_of_memory")
-            one.cause, one.strength, one.line = "host_out_of_memory", 3.0, item["line"]
+        for item in journal:
+            if item["cause"] == "host_out_of_memory" and _explains(item["line"], one):
+                one.cause, one.strength, one.line = "host_out_of_memory", 3.0, item["line"]
+                break
     return found
+
+
+def _explains(line: str, one: Suspect) -> bool:
+    """Whether the kernel's line is about this one's end: other processes are killed too."""
+    killed, pid = re.search(r"\bprocess (\d+)|\bpid=(\d+)", line), re.search(r"signal 9 .*, pid (\d+)$", one.line)
+    if one.cause == "killed":
+        return pid is not None and (killed is None or pid.group(1) in killed.groups())
+    return one.cause in ("launcher_killed", "unit_killed")
 
 
 def first_ones(suspects: Sequence[Suspect]) -> list[Suspect]:
@@ -199,6 +243,9 @@ def first_ones(suspects: Sequence[Suspect]) -> list[Suspect]:
         alike = {text for text in map(_plain, clear) if {one.node for one in clear if _plain(one) == text} == nodes}
         odd = [one for one in clear if _plain(one) not in alike or one.ended]
         clear = odd or clear
+    # Who ended by itself began it rather than one that lived on after its words, unless these are the vendor's, which has NPUs that only hang.
+    if any(not one.lived and one.strength >= 2 for one in clear):
+        clear = [one for one in clear if not one.lived or one.code]
     first = [one for one in clear if not any(one.after(other) for other in clear)]
     best = max(one.strength for one in first)
     return sorted((one for one in first if one.strength == best),

@@ -137,7 +137,7 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
         lines += code_words(head.code)
     elif head.cause != "unknown":
         lines.append(f"What to do: {CAUSES[head.cause].remedy}")
-    later = [one for one in suspects if one not in first and one.strength >= 2 and one.node not in nodes]
+    later = [one for one in suspects if one not in first and one.strength >= 2 and one.node not in nodes and not one.lived]
     if later:
         lines.append("Failed later, or with less to show: " + "; ".join(f"{_where(one, nproc)}: {_words(one)}" for one in later[:3]) + ".")
     lines += _of_the_others(outcomes, nodes)

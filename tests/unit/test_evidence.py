@@ -6,10 +6,12 @@ import shutil
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
 from ansible_collections.ascend.cluster.plugins.module_utils import _evidence, _log_lines, _run, _training_log
 from ansible_collections.ascend.cluster.plugins.module_utils._evidence import Collector, meaning
 from ansible_collections.ascend.cluster.plugins.module_utils._fault_patterns import CAUSES, FRAMES, PATTERNS
+from hypothesis import strategies
 
 RECORDED = Path(__file__).parent / "recorded" / "runs"
 ITERATION = " [2024-04-25 10:00:00] iteration        {}/      20 | lm loss: 6.0E+00 | grad norm: 1.0 |\n"
@@ -258,6 +260,17 @@ def test_the_table_is_whole():
     assert all(row.cause for row in PATTERNS if row.role == "cause")
     assert all(cause.words and cause.remedy for cause in CAUSES.values())
     assert len({(row.anchor, row.expression) for row in PATTERNS}) == len(PATTERNS)
+
+
+@pytest.mark.parametrize("row", PATTERNS, ids=lambda row: row.anchor)
+def test_every_line_of_a_pattern_holds_one_of_its_anchors(row):
+    # The logs are searched for the anchors: a line without one is never seen.
+    @hypothesis.settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True)
+    @hypothesis.given(strategies.from_regex(row.expression, fullmatch=True))
+    def check(line):
+        assert any(anchor in line for anchor in row.anchor.split("|"))
+
+    check()
 
 
 # --- large logs
