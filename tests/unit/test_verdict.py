@@ -245,6 +245,37 @@ def test_a_node_that_would_not_stop_began_nothing(cluster):
     assert cluster.verdict() == ("node1", [3], "unknown")
 
 
+def test_a_killed_unit_whose_ranks_had_lost_a_peer_is_weaker_than_an_exception(cluster):
+    cluster.node("", {3: LOST}, reason="the unit ended with status 9 without telling a result (killed?)")
+    cluster.node(summary(1, (3, 1)), {3: KEY_ERROR})
+    assert cluster.verdict() == ("node2", [11], "python_exception")
+
+
+def test_a_node_that_left_early_after_it_had_lost_a_peer_is_not_blamed(cluster):
+    cluster.node("", {3: LOST}, reason="torchrun exited 0, but the last iteration logged is 3 of 20")
+    cluster.node(summary(1, (3, 1)), {3: ""})
+    assert cluster.verdict() == ("node2", [11], "unknown")
+
+
+def test_words_of_one_of_two_ranks_that_failed_name_none_of_them(cluster):
+    cluster.node(summary(0, (3, 1), (4, 1)), {3: KEY_ERROR}, mixed=True)
+    cluster.stopped()
+    assert cluster.verdict() == ("node1", [], "python_exception")
+
+
+def test_a_rank_that_leaves_after_it_had_lost_a_peer_is_not_blamed(cluster):
+    cluster.node("", {3: LOST}, {3: {"kind": "exit", "status": 1}})
+    cluster.node(summary(1, (3, 1)), {3: ""})
+    assert cluster.verdict() == ("node2", [11], "unknown")
+
+
+def test_the_same_words_of_ranks_that_ended_by_them_on_every_node_are_the_cause(cluster):
+    full = "OSError: [Errno 28] No space left on device\n"
+    cluster.node(summary(0, (3, 1), (5, 1)), {3: full, 5: KEY_ERROR})
+    cluster.node(summary(1, (3, 1)), {3: full})
+    assert cluster.verdict() == ("", [3, 11], "disk_full")
+
+
 # --- records
 
 @pytest.mark.parametrize(("left", "expected"), [(3.0, ("", [*range(8), 11], "unknown")), (-60.0, ("node1", [*range(8)], "exit_early"))])
