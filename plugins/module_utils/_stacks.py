@@ -18,6 +18,8 @@ _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+) in (\S+)')
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x[0-9a-f]+")
 #: where a process waits for others: those that stand there lack somebody
 _WAITING = re.compile(r"distributed_c10d\.py$|torch/distributed/|megatron/core/pipeline_parallel/p2p_communication\.py$|\bsynchronize$")
+#: ranks and nodes that a message names one by one
+_SHOWN = 16
 _STATES = {"R": "running", "S": "sleeping", "D": "in uninterruptible sleep (a disk, a network file system or the NPU's driver)", "T": "stopped by a signal",
            "t": "stopped by a debugger", "Z": "dead, and not waited for"}
 
@@ -116,6 +118,9 @@ def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc
     def name(rank: int) -> str:
         return f"global rank {rank} on {nodes[rank // nproc_per_node]} (local rank {rank % nproc_per_node})"
 
+    if not stacks:
+        return {"ranks": [], "message": f"No rank of a training is there to be asked on {len(nodes)} nodes: none runs, or it has not come to its first "
+                                        "line (runs/current/train.log on each node tells)."}
     wanted = range(len(nodes) * nproc_per_node)
     silent = [rank for rank in wanted if not main_thread(str(stacks.get(rank, {}).get("stack", "")))]
     frames = {rank: main_thread(str(stacks[rank]["stack"])) for rank in wanted if rank not in silent}
@@ -128,7 +133,11 @@ def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc
     if silent:
         odd = silent
         lines += [f"{name(rank)} could not write its stack: its process is {stacks.get(rank, {}).get('state', 'unknown, it has not registered')}."
-                  for rank in silent]
+                  for rank in silent[:_SHOWN]]
+        if len(silent) > _SHOWN:
+            on = list(dict.fromkeys(nodes[rank // nproc_per_node] for rank in silent))
+            more = " …" if len(on) > _SHOWN else ""
+            lines.append(f"So could not {len(silent) - _SHOWN} more; {len(silent)} ranks in all, on {', '.join(on[:_SHOWN])}{more}.")
     elif elsewhere and waiting:
         odd = elsewhere
         lines += [f"{name(rank)} stands elsewhere than the {len(waiting)} that wait for others: in {_place(frames[rank])}." for rank in elsewhere]

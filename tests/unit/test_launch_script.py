@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,3 +235,15 @@ def test_what_an_earlier_try_left_is_put_aside(rendered):
     run(rendered, "node1", "exit 1")
     assert not list((folder / "ranks").iterdir()) and not list((folder / "failures").iterdir()) and not list((folder / "stacks").iterdir())
     assert any((path / "word").read_text() == "first\n" for path in folder.glob("ranks.*") if (path / "word").exists())
+
+
+@pytest.mark.parametrize(("settings", "loaded", "first", "interval"), [
+    ({}, None, 0, 5), ({"load": "/ckpt"}, "15", 15, 5), ({"load": "/ckpt"}, None, -1, 5), ({"load": "/ckpt"}, "release", 0, 5),
+    ({"load": "/ckpt", "finetune": True}, "15", 0, 5), ({"log-interval": False}, None, 0, 100)])
+def test_what_a_good_end_looks_like(settings, loaded, first, interval):
+    variables = yaml.safe_load((ROOT / "roles/pretrain/vars/main.yml").read_text(encoding="utf-8"))["__pretrain_expected"]
+    given = {"plan_settings": {"load": False, "log-interval": 5, "train-iters": 200, **settings}, "plan_nproc_per_node": 8,
+             **({"__pretrain_iteration": loaded} if loaded else {})}
+    templar = Templar(DataLoader(), variables=given)
+    assert int(templar.template(trust_as_template(variables["first_iteration"]))) == first
+    assert int(templar.template(trust_as_template(variables["log_interval"]))) == interval

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,22 @@ def test_a_role_asks_for_earlier_ones_only_where_it_is_to_do_something(tags, ask
                           cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == (2 if asked else 0), done.stdout + done.stderr
     assert (f"lacks {tmp_path}/nothing here (made by playbooks/cann_toolkit.yml)" in done.stdout) == asked
+
+
+def test_check_mode_ends_for_all_where_nodes_ask_for_each_other(tmp_path):
+    """A bare node among finished ones: the others' tasks would ask for what it was to find out."""
+    (tmp_path / "there").touch()
+    (tmp_path / "play.yml").write_text(json.dumps([{"name": "Play", "hosts": "all", "gather_facts": False, "tasks": [
+        {"name": "Require", "ansible.builtin.import_role": {"name": "ascend.cluster.cluster", "tasks_from": "require"},
+         "vars": {"cluster_required": [{"path": str(tmp_path) + "/{{ path }}", "made_by": "megatron"}], "cluster_required_together": True}},
+        {"name": "Go on", "ansible.builtin.debug": {"msg": "went on"}}]}]), encoding="utf-8")
+    hosts = {name: {"ansible_connection": "local", "path": path} for name, path in (("node1", "there"), ("node2", "gone"))}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+    variables = {"cluster_user": getpass.getuser(), "ansible_python_interpreter": sys.executable,
+                 "cluster_topology": {"nodes": [{"name": name} for name in hosts]}}
+    output = ansible("ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"), "--check", "-e", json.dumps(variables))
+    assert f"Check mode stops here for all nodes: node2 does not have yet: {tmp_path}/gone" in " ".join(output.split())
+    assert "went on" not in output
 
 
 def test_a_misspelt_tag_runs_nothing():

@@ -126,3 +126,18 @@ def test_a_node_that_did_not_answer():
     verdict = _stacks.verdict({0: REDUCE, 1: REDUCE}, NODES, 2)
     assert verdict["ranks"] == [2, 3]
     assert "global rank 2 on node2 (local rank 0) could not write its stack: its process is unknown, it has not registered." in verdict["message"]
+
+
+def test_many_nodes_that_did_not_answer_are_counted():
+    nodes = [f"node{number}" for number in range(1, 129)]
+    verdict = _stacks.verdict({rank: REDUCE for rank in range(8)}, nodes, 8)
+    assert verdict["ranks"] == list(range(8, 1024))
+    assert "So could not 1000 more; 1016 ranks in all, on node2, node3, " in verdict["message"]
+    assert "node17 …." in verdict["message"]
+    assert len(verdict["message"].splitlines()) == 18
+
+
+def test_without_a_training_nobody_is_named():
+    verdict = _stacks.verdict({}, NODES, 2)
+    assert verdict["ranks"] == []
+    assert "No rank of a training is there to be asked on 2 nodes: none runs" in verdict["message"]
