@@ -92,9 +92,11 @@ def test_a_resumed_run_that_breaks_goes_on_from_its_newest_checkpoint(site, whol
     breaking = {**LOST, "STANDIN_AT": 17}
     output = site.refused("playbooks/pretrain.yml", **more, pretrain_environment_extra=breaking)
     assert "STANDIN_FAULT" in output
-    # The very same run again: it starts at 15 and dies in the same place.
+    run = site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout
+    # The very same run again, under its own name: it starts at 15 and dies in the same place.
     output = site.refused("playbooks/pretrain.yml", **more, pretrain_environment_extra=breaking)
     assert "Loading the checkpoint of iteration 15" in output
+    assert site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout == run
     assert curve(site) == {iteration: whole[iteration] for iteration in (16, 17)}
 
 
