@@ -52,7 +52,7 @@ molecule: $(VENV)/.done .rehearsal/.packages
 
 # Fails when ranks are named wrongly or anybody innocent is blamed.
 test-faults: $(VENV)/.done .rehearsal/.packages
-	python -m tests.faults.score $(ARGS)
+	PYTHONPATH=collections python -m tests.faults.score $(ARGS)
 	python -m tests.faults.injected
 
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.

@@ -64,6 +64,8 @@ def problem(seen: Sequence[Iteration], last: int, interval: int, first: int = 0)
         interval: iterations from one line to the next (``--log-interval``).
         first: the iteration that was loaded, 0 for a training from its beginning; negative when not known.
     """
+    # A log of several writers need not keep their order.
+    seen = sorted(seen, key=lambda item: item.iteration)
     if not seen or seen[-1].iteration != last:
         return "exit_early", f"the last iteration logged is {seen[-1].iteration if seen else 'none'} of {last}"
     end = seen[-1]

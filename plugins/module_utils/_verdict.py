@@ -118,6 +118,9 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
             return own
         shown = {"line": text.splitlines()[0], "file": record["file"], "context": context or ([record["where"]] if record["where"] else [])}
         return suspect(clear, clear_strength(clear), record["at"], shown)
+    if ended and ended["code"] == -signal.SIGABRT and words:
+        # The watchdog aborts whoever lost a peer, and the words of that may be among those whose rank is not told.
+        return own
     if ended and ended["code"] < 0 and ended["code"] != -signal.SIGTERM and not suffered:
         # Words of the node's ranks of which no log tells whose they are: an abort after the loss of a peer looks the same.
         return suspect("killed", 1.5 if lost_loosely else 2.0, ended["at"], {"line": _signalled(ended)})

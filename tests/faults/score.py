@@ -1,6 +1,6 @@
 """Scores the words about failed runs: the corpus of faults, played through what reads the logs and what judges them.
 
-    python -m tests.faults.score [--write-docs]
+    PYTHONPATH=collections python -m tests.faults.score [--write-docs]
 
 Of each row: was the right rank named, the right node, the right cause, and was anybody innocent blamed? The rows are played as the launch script
 leaves them, then with the nodes' times removed, with the ranks interleaved in other orders, and without logs of their own.

@@ -36,6 +36,7 @@ def test_a_good_end():
     assert found(*good) is None
     assert found(*good[2:], first=2) is None
     assert found(*good[2:], first=-1) is None
+    assert found(*reversed(good)) is None
     # Megatron logs multiples of its interval only.
     assert found(line(2), line(4), interval=2) is None
     assert found(line(3), last=3, interval=3) is None

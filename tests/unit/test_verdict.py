@@ -203,6 +203,19 @@ def test_an_exception_raised_in_a_collective_is_a_consequence(cluster):
     assert cluster.verdict() == ("node2", [11], "unknown")
 
 
+def test_an_abort_is_no_fault_where_one_log_does_not_tell_who_lost_its_peer(cluster):
+    lost = "[Rank 2] HCCL watchdog thread terminated with exception\n"
+    cluster.node(lost + summary(0, (2, -6), (3, -6)))
+    cluster.node(lost + summary(1, (1, -6)))
+    assert cluster.verdict() == ("", [], "collective_timeout")
+
+
+def test_an_abort_is_ones_own_where_the_log_of_the_rank_tells_of_no_lost_peer(cluster):
+    cluster.node(summary(0, (2, -6)), {2: "terminate called after throwing an instance of 'std::runtime_error'\n", 3: LOST})
+    cluster.node(summary(1, (1, 1)), {1: LOST})
+    assert cluster.verdict() == ("node1", [2], "killed")
+
+
 def test_nobody_is_blamed_where_the_watchdog_aborts_everybody(cluster):
     text = "[E1125 10:00:00 ProcessGroupNCCL.cpp:616] Watchdog caught collective operation timeout\nFatal Python error: Aborted\n"
     for node_rank in (0, 1):
