@@ -73,8 +73,8 @@ def play(folder: Path, python: Path, tokenizer: Path, source: Path) -> tuple[int
     variables = {"ansible_python_interpreter": sys.executable, "cluster_address": "192.0.2.1", "cluster_user": subprocess.run(
         ["id", "-un"], capture_output=True, text=True, check=True).stdout.strip(), "cluster_workspace": str(folder), "cluster_megatron_dir": str(folder),
         "cluster_python": str(python), "cluster_env_command": "/usr/bin/env", "cluster_tokenizer_dir": str(tokenizer), "tokenizer_src": str(source)}
-    done = subprocess.run(["ansible-playbook", "playbooks/tokenizer.yml", "-i", str(folder / "hosts.yml"), "--tags", "preflight,verify", "-e", json.dumps(variables)],
-                          cwd=ROOT, capture_output=True, text=True, check=False, env={
+    words = ["ansible-playbook", "playbooks/tokenizer.yml", "-i", str(folder / "hosts.yml"), "--tags", "preflight,verify", "-e", json.dumps(variables)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, env={
                               **os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
     return done.returncode, done.stdout
 
