@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PLAYBOOK = [{"name": "Move", "hosts": "ascend_nodes", "gather_facts": False, "tasks": [
-    {"name": "Move", "ansible.builtin.import_role": {"name": "ascend.cluster.pretrain", "tasks_from": "checkpoint"}}]}]
+    {"name": "Look", "ansible.builtin.import_role": {"name": "ascend.cluster.pretrain", "tasks_from": "checkpoint"}},
+    {"name": "Move", "ansible.builtin.import_role": {"name": "ascend.cluster.pretrain", "tasks_from": "checkpoint_move"}}]}]
 
 
 def move(folder, checkpoints, *words):
