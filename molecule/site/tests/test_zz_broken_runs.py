@@ -62,6 +62,9 @@ def test_when_one_node_dies_the_other_that_hangs_is_stopped(site):
 
 
 def test_who_hangs_is_named_by_the_stacks_and_the_training_goes_on(site):
+    # The log of the run before is not this one's.
+    for node in site.nodes:
+        site.run(node, "rm -f /opt/ascend-cluster/runs/current")
     follower = site.start("playbooks/pretrain.yml", pretrain_new_run=True, pretrain_environment_extra={**ENVIRONMENT, **fault("hang", "2")})
     try:
         deadline = time.monotonic() + 300
@@ -75,8 +78,9 @@ def test_who_hangs_is_named_by_the_stacks_and_the_training_goes_on(site):
         assert "global rank 2 on node2 (local rank 0) stands elsewhere than the 3 that wait for others: in _hang (faults.py:" in output
         assert follower.poll() is None
     finally:
-        site.play("playbooks/stop.yml")
-        follower.wait(timeout=120)
+        status, output = site.play("playbooks/stop.yml")
+        assert status == 0, output
+        follower.communicate(timeout=120)
     nothing_runs(site)
 
 
