@@ -8,15 +8,6 @@ BROKEN = {"pretrain_environment_extra": {**ENVIRONMENT, "STANDIN_FAULT": "except
 pytestmark = pytest.mark.usefixtures("tidy")
 
 
-@pytest.fixture(scope="module")
-def tidy(site):
-    for node in site.nodes:
-        assert site.run(node, f"rm -rf {FOLDER} && install -d -o ascend -g ascend {FOLDER}").returncode == 0
-    yield
-    for node in site.nodes:
-        site.run(node, f"rm -rf {FOLDER}")
-
-
 def variables(name, **more):
     return {"cluster_checkpoint_dir": f"{FOLDER}/{name}", "plan_save_interval": 10, **more}
 

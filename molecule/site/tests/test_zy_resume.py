@@ -13,16 +13,6 @@ WIDE = {"plan_tensor_model_parallel_size": 1}
 pytestmark = pytest.mark.usefixtures("tidy")
 
 
-@pytest.fixture(scope="module")
-def tidy(site):
-    """Checkpoints of these tests alone, gone afterwards."""
-    for node in site.nodes:
-        assert site.run(node, f"rm -rf {FOLDER} && install -d -o ascend -g ascend {FOLDER}").returncode == 0
-    yield
-    for node in site.nodes:
-        site.run(node, f"rm -rf {FOLDER}")
-
-
 def variables(name, **more):
     return {"cluster_checkpoint_dir": f"{FOLDER}/{name}", "plan_save_interval": 10, **more}
 
