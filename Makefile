@@ -77,13 +77,13 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.rehearsal/.packages: rehearsal/packages.sh rehearsal/nodes.py | $(VENV)/.done
+.rehearsal/.packages: rehearsal/packages.sh rehearsal/containers/podman.py | $(VENV)/.done
 	mkdir -p .rehearsal
-	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck makeself g++ make \
+	bash rehearsal/packages.sh $$(python -m rehearsal.containers check) shellcheck makeself g++ make \
 	    dnf rpm createrepo-c
 	touch $@
 
-.rehearsal/.machines: rehearsal/packages.sh rehearsal/machines.py | $(VENV)/.done
+.rehearsal/.machines: rehearsal/packages.sh rehearsal/machines/qemu.py | $(VENV)/.done
 	mkdir -p .rehearsal
 	bash rehearsal/packages.sh $$(python -m rehearsal.machines check)
 	touch $@
@@ -113,5 +113,5 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 
 clean:
 	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.machines clean
-	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.nodes clean
+	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.containers clean
 	rm -rf .rehearsal $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis

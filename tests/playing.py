@@ -10,7 +10,7 @@ WORKSPACE = "/opt/ascend-cluster"
 
 
 class Site:
-    """The project, played on two nodes as a user would; ``folder`` holds ssh/ as rehearsal/nodes.py writes it."""
+    """The project, played on two nodes as a user would; ``folder`` holds ssh/ as rehearsal/nodes/ssh.py writes it."""
 
     nodes = ("node1", "node2")
 
