@@ -39,12 +39,15 @@ lint: $(VENV)/.done .rehearsal/.packages
 	ansible-playbook site.yml -i inventory/ascend --syntax-check
 	shellcheck $$(git grep -lE '^#!(/usr)?/bin/(env )?(ba)?sh' -- ':!*.j2')
 
+# On all processors. A file's tests stay together: what they share is made once.
+PARALLEL := --numprocesses $$(nproc) --dist loadfile --no-loadscope-reorder
+
 unit: $(VENV)/.done .rehearsal/.packages
-	pytest
+	pytest $(PARALLEL)
 
 # What needs torch: the stand-ins of torch_npu and apex against plain torch, and the trainer's.
 shim: .rehearsal/torch/.done
-	.rehearsal/torch/bin/python -m pytest tests/shim tests/standin
+	.rehearsal/torch/bin/python -m pytest $(PARALLEL) tests/shim tests/standin
 
 molecule: $(VENV)/.done .rehearsal/.packages
 	python -m rehearsal.artifacts
@@ -77,13 +80,13 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.rehearsal/.packages: rehearsal/packages.sh rehearsal/nodes.py | $(VENV)/.done
+.rehearsal/.packages: rehearsal/packages.sh rehearsal/containers/podman.py | $(VENV)/.done
 	mkdir -p .rehearsal
-	bash rehearsal/packages.sh $$(python -m rehearsal.nodes check) shellcheck makeself g++ make \
+	bash rehearsal/packages.sh $$(python -m rehearsal.containers check) shellcheck makeself g++ make \
 	    dnf rpm createrepo-c
 	touch $@
 
-.rehearsal/.machines: rehearsal/packages.sh rehearsal/machines.py | $(VENV)/.done
+.rehearsal/.machines: rehearsal/packages.sh rehearsal/machines/qemu.py | $(VENV)/.done
 	mkdir -p .rehearsal
 	bash rehearsal/packages.sh $$(python -m rehearsal.machines check)
 	touch $@
@@ -92,7 +95,7 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 	python -m rehearsal.artifacts
 	$(PYTHON) -m venv .rehearsal/torch
 	.rehearsal/torch/bin/pip install --quiet --disable-pip-version-check --constraint rehearsal/constraints.txt \
-	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) numpy setuptools $$(grep -E '^(pytest|hypothesis)==' requirements-dev.txt)
+	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) numpy setuptools $$(grep -E '^(pytest|pytest-xdist|hypothesis)==' requirements-dev.txt)
 	touch $@
 
 # What the real code imports, for the plans that it is asked about.
@@ -113,5 +116,5 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 
 clean:
 	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.machines clean
-	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.nodes clean
+	-[ ! -x $(BIN)/python ] || $(BIN)/python -m rehearsal.containers clean
 	rm -rf .rehearsal $(VENV) .ansible .mypy_cache .ruff_cache .pytest_cache .hypothesis

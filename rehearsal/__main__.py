@@ -22,7 +22,7 @@ from pathlib import Path
 import ansible_runner
 import yaml
 
-from rehearsal import artifacts, machines, nodes
+from rehearsal import artifacts, containers, machines, nodes
 from rehearsal.report import Report
 
 PLAYBOOK = nodes.PROJECT / "site.yml"
@@ -90,7 +90,7 @@ def rehearse(kind: str, upstream: str, plan: str, arguments: list[str], report: 
     if kind == "vm":
         machines.up(npus=npus, log=report.doing)
     else:
-        nodes.up(npus=npus, log=report.doing)
+        containers.up(npus=npus, log=report.doing)
     succeeded = play(words, report)
     # A part of site.yml (or a check) leaves nothing to prove.
     if kind == "vm" and succeeded and not arguments:
@@ -100,7 +100,7 @@ def rehearse(kind: str, upstream: str, plan: str, arguments: list[str], report: 
 
 def facts(kind: str, upstream: str, plan: str) -> dict[str, str]:
     """What a person wants to know at the end: nodes, versions, and where things lie."""
-    folder = machines.FOLDER if kind == "vm" else nodes.FOLDER
+    folder = machines.FOLDER if kind == "vm" else containers.FOLDER
     listed = json.loads((folder / "nodes.json").read_text(encoding="utf-8")) if (folder / "nodes.json").exists() else {}
     found = {"nodes": ", ".join(f"{name} ({node['address']})" for name, node in listed.items())}
     found.update(artifacts.versions(upstream))

@@ -34,12 +34,15 @@ class Report:
     log_path: Path
     console: Console = field(default_factory=Console)
     stages: list[tuple[str, float]] = field(default_factory=list)
+    #: what made a play fail; what a rescue caught is no failure
     failures: list[Failure] = field(default_factory=list)
     #: (iteration, lm loss in nats per token), in the order logged
     losses: list[tuple[int, float]] = field(default_factory=list)
     #: per host: ok, changed, failures and so on
     stats: dict[str, dict[str, int]] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+    #: of the play that runs: a rescue may still come
+    _open: list[Failure] = field(default_factory=list)
     _stage: str = ""
     _since: float = 0.0
     _status: Status | None = None
@@ -103,8 +106,8 @@ class Report:
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
             result = data.get("res", {})
             if not (kind == "runner_on_unreachable" and result.get("skip_reason")):
-                self.failures.append(Failure(self._stage, str(data.get("task", "")), str(data.get("host", "")),
-                                             str(result.get("msg") or result.get("stderr") or result)))
+                self._open.append(Failure(self._stage, str(data.get("task", "")), str(data.get("host", "")),
+                                          str(result.get("msg") or result.get("stderr") or result)))
         elif kind == "runner_on_ok" and data.get("task_action", "").endswith("debug"):
             message = data.get("res", {}).get("msg")
             if isinstance(message, str):
@@ -124,6 +127,15 @@ class Report:
         for name in ("ok", "changed", "failures", "dark", "skipped", "ignored", "rescued"):
             for host, count in data.get(name, {}).items():
                 self.stats.setdefault(host, {})[name] = int(count)
+        # Ansible says of no event that it was rescued, but counts: a host's last failures are those that nothing caught.
+        uncaught = {host: stats.get("failures", 0) + stats.get("dark", 0) for host, stats in self.stats.items()}
+        kept: list[Failure] = []
+        for failure in reversed(self._open):
+            if uncaught.get(failure.host, 0) > 0:
+                uncaught[failure.host] -= 1
+                kept.insert(0, failure)
+        self.failures += kept
+        self._open = []
 
     @property
     def changed(self) -> int:
@@ -152,7 +164,9 @@ class Report:
         self._both(listing)
         if self.stats:
             self.line(f"changed tasks: {self.changed}")
-        for failure in self.failures:
+        if self._open:
+            self.line("Ansible was ended before it could say what of this was rescued:")
+        for failure in self.failures + self._open:
             self.line(f"FAILED on {failure.host}, stage '{failure.stage}', task '{failure.task}':")
             for text in failure.message.splitlines():
                 self.line(f"    {text}")

@@ -3,6 +3,7 @@ import json
 import os
 import shlex
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -10,7 +11,7 @@ WORKSPACE = "/opt/ascend-cluster"
 
 
 class Site:
-    """The project, played on two nodes as a user would; ``folder`` holds ssh/ as rehearsal/nodes.py writes it."""
+    """The project, played on two nodes as a user would; ``folder`` holds ssh/ as rehearsal/nodes/ssh.py writes it."""
 
     nodes = ("node1", "node2")
 
@@ -51,4 +52,5 @@ class Site:
         """Every file that the roles make, with size and time: equal means that nothing was changed."""
         find = (f"find {WORKSPACE} /usr/local/Ascend /etc/systemd/system /etc/sysctl.d /etc/security -xdev "
                 r"\( -name __pycache__ -o -path '*/.git/*' \) -prune -o -type f -printf '%p %s %T@\n' | sort")
-        return {node: self.run(node, find).stdout for node in self.nodes}
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(self.nodes, pool.map(lambda node: self.run(node, find).stdout, self.nodes)))

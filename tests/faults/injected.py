@@ -22,7 +22,8 @@ from typing import Any
 import ansible_runner
 import yaml
 
-from rehearsal import artifacts, nodes
+from rehearsal import artifacts, containers, nodes
+from rehearsal.containers.podman import environment
 from tests.playing import PROJECT, Site
 
 HERE = Path(__file__).parent
@@ -76,11 +77,11 @@ class Player:
 
     def power_off(self, node: str) -> None:
         """End a machine without a word; `power_on` brings it back."""
-        subprocess.run(["podman", "kill", self.instances[node]], env=nodes._environment(), capture_output=True, check=True)
+        subprocess.run(["podman", "kill", self.instances[node]], env=environment(), capture_output=True, check=True)
 
     def power_on(self) -> None:
         """Bring every node back."""
-        nodes.up(npus=8, folder=FOLDER / "ssh", name="ascend-faults", log=lambda line: None)
+        containers.up(npus=8, folder=FOLDER / "ssh", name="ascend-faults", log=lambda line: None)
 
     def strike(self, row: dict[str, Any], over: threading.Event) -> None:
         """Wait for the iteration, then do what the row says from outside."""
@@ -149,7 +150,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     results = []
     try:
-        player = Player(nodes.up(npus=8, folder=FOLDER / "ssh", name="ascend-faults"))
+        player = Player(containers.up(npus=8, folder=FOLDER / "ssh", name="ascend-faults"))
         begun = time.monotonic()
         site = player.play("site.yml", pretrain_poll_seconds=2)
         if site["status"] != "successful":
@@ -170,7 +171,7 @@ def main() -> int:
                 print("    " + f"{result['message']}\n{result['left']}".replace("\n", "\n    "), flush=True)
     finally:
         with contextlib.suppress(nodes.NodesError):
-            nodes.down(FOLDER / "ssh")
+            containers.down(FOLDER / "ssh")
     right = {key: sum(bool(result[key]) for result in results) for key in ("rank", "node", "cause", "said", "wrong_blame")}
     waited = sorted(result["seconds"] for result in results if result["seconds"] is not None)
     print(f"injected: {len(results)} faults; right rank {right['rank']}, node {right['node']}, cause {right['cause']}, words {right['said']}; "

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rehearsal.nodes import locked
+
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "tests" / "pinned" / "requirements.txt"
 CONSTRAINTS = ROOT / "roles" / "conda_env" / "files" / "constraints-py38.txt"
@@ -20,7 +22,11 @@ VOCABULARY_SHA256 = "dadfd56d766715c61d2ef780a525ab43b8e6da4de6865bda3d95fdef5e1
 
 def python38() -> Path:
     """The interpreter of an environment that is made once for each state of the pinned versions; skips where there is no python3.8."""
-    folder = ROOT / ".rehearsal" / "python38"
+    with locked(ROOT / ".rehearsal" / "python38.lock"):  # tests run in several processes
+        return _python38(ROOT / ".rehearsal" / "python38")
+
+
+def _python38(folder: Path) -> Path:
     made, stamp = folder / "bin" / "python", folder / ".inputs"
     inputs = hashlib.sha256(REQUIREMENTS.read_bytes() + CONSTRAINTS.read_bytes()).hexdigest()
 
@@ -48,7 +54,11 @@ def pip(python: Path, *words: str) -> None:
 
 def real_model() -> Path:
     """The real tokenizer.model, fetched once."""
-    model = ROOT / ".rehearsal" / "cache" / "vocabulary" / "tokenizer.model"
+    with locked(ROOT / ".rehearsal" / "cache" / "vocabulary.lock"):
+        return _real_model(ROOT / ".rehearsal" / "cache" / "vocabulary" / "tokenizer.model")
+
+
+def _real_model(model: Path) -> Path:
     if not model.exists():
         model.parent.mkdir(parents=True, exist_ok=True)
         listed = model.with_name("requirements.txt")

@@ -11,14 +11,15 @@ import pytest
 
 from rehearsal import machines
 from rehearsal.__main__ import plan_files
+from rehearsal.machines import network, qemu, seed
 from rehearsal.nodes import NodesError
 
-X86 = machines.architecture("x86_64")
-OWNER = machines.cluster(Path("/a/ssh"))
+X86 = qemu.architecture("x86_64")
+OWNER = network.cluster(Path("/a/ssh"))
 
 
 def command(accel: str = "tcg", index: int = 0, folder: Path = Path("/a/ssh/node1")) -> list[str]:
-    return machines.qemu_command(X86, accel, OWNER, index, 40001, Path("/image"), folder, 1024, 1)
+    return qemu.qemu_command(X86, accel, OWNER, index, 40001, Path("/image"), folder, 1024, 1)
 
 
 def value(words: list[str], option: str) -> str:
@@ -26,8 +27,8 @@ def value(words: list[str], option: str) -> str:
 
 
 def test_two_folders_are_two_clusters_that_do_not_hear_each_other() -> None:
-    other = machines.cluster(Path("/b/ssh"))
-    assert machines.cluster(Path("/a/ssh")) == OWNER
+    other = network.cluster(Path("/b/ssh"))
+    assert network.cluster(Path("/a/ssh")) == OWNER
     assert (OWNER.name, OWNER.group) != (other.name, other.group)
     assert (OWNER.group, OWNER.port) != (other.group, other.port)
     assert OWNER.network != other.network
@@ -68,25 +69,25 @@ def test_a_comma_in_a_path_is_escaped_for_qemu() -> None:
     assert any(word.startswith("file=/a,,b/node1/disk.qcow2,") for word in words)
 
 
-@pytest.mark.parametrize(("qemu", "answer"), [("exit 0", "kvm"), ("exit 1", "tcg"), ("kill -ABRT $$", "tcg"), ("exec sleep 60", "tcg")])
+@pytest.mark.parametrize(("does", "answer"), [("exit 0", "kvm"), ("exit 1", "tcg"), ("kill -ABRT $$", "tcg"), ("exec sleep 60", "tcg")])
 def test_acceleration_counts_only_when_the_kernel_came_to_its_end(
-        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, qemu: str, answer: str) -> None:
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, answer: str) -> None:
     program = tmp_path / X86.qemu
-    program.write_text(f"#!/bin/sh\n{qemu}\n")
+    program.write_text(f"#!/bin/sh\n{does}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(machines, "PROBE_TIMEOUT", 2.0)
-    assert machines.probe(X86, tmp_path) == answer
+    monkeypatch.setattr(qemu, "PROBE_TIMEOUT", 2.0)
+    assert qemu.probe(X86, tmp_path) == answer
 
 
 def test_an_unknown_architecture_is_named() -> None:
     with pytest.raises(NodesError, match="made for x86_64 and aarch64, found riscv64"):
-        machines.architecture("riscv64")
+        qemu.architecture("riscv64")
 
 
 def test_the_seed_holds_what_a_machine_is() -> None:
-    files = machines.seed_files(OWNER, 1, "ssh-ed25519 AAAA me\n", ("the private host key\n", "the public one\n"))
-    packed = machines.seed_tar(files)
+    files = seed.seed_files(OWNER, 1, "ssh-ed25519 AAAA me\n", ("the private host key\n", "the public one\n"))
+    packed = seed.seed_tar(files)
     assert len(packed) % 512 == 0
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         found = {entry.name: entry for entry in tar}
@@ -105,7 +106,7 @@ def test_a_process_that_is_not_ours_is_not_taken_for_a_machine(tmp_path: Path) -
     # A stale pid file, its number given to another process by now.
     with subprocess.Popen([sys.executable, "-c", "input()", str(tmp_path / "pid")], stdin=subprocess.PIPE) as other:
         (tmp_path / "pid").write_text(f"{other.pid}\n")
-        assert machines._pid(tmp_path) is None
+        assert qemu.pid_of(tmp_path) is None
         assert other.stdin is not None
         other.stdin.close()
 

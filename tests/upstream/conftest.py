@@ -1,7 +1,7 @@
 """Two nodes of their own with the real training code: made for these tests, removed after them."""
 import pytest
 
-from rehearsal import artifacts, nodes
+from rehearsal import artifacts, containers
 from tests.playing import PROJECT, Site
 
 FOLDER = PROJECT / ".rehearsal/upstream"
@@ -11,11 +11,11 @@ FOLDER = PROJECT / ".rehearsal/upstream"
 def site():
     artifacts.build("real")
     # As many NPUs as the largest plan of these tests wants.
-    nodes.up(npus=8, folder=FOLDER / "ssh", name="ascend-upstream")
+    containers.up(npus=8, folder=FOLDER / "ssh", name="ascend-upstream")
     try:
         yield Site(FOLDER, ["-e", "@rehearsal/plans/real.yml"])
     finally:
-        nodes.down(FOLDER / "ssh")
+        containers.down(FOLDER / "ssh")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import torch
 
 from . import _distributed, _faults, npu
 from ._guard import not_in_rehearsal
+from .npu._devices import index_of
 
 Function = Callable[..., Any]
 
@@ -115,7 +116,7 @@ def _mover(method: Function) -> Function:
             args = (on_cpu(args[0], index_means_device=True), *args[1:])
         moved = method(self, *args, **kwargs)
         if _faults.FAULTS and isinstance(self, torch.Tensor) and isinstance(target, str) and target.startswith("npu"):
-            return _faults.on_move(moved, npu._index(target))
+            return _faults.on_move(moved, index_of(target))
         return moved
 
     return call

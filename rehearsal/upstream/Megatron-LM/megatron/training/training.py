@@ -12,8 +12,9 @@ from typing import Any, Callable
 from megatron.core import mpu
 
 from . import faults
+from .batches import Batches
 from .checkpointing import load_checkpoint, own_bounds, save_checkpoint
-from .global_vars import get_args, get_num_microbatches, signal_received
+from .global_vars import get_args, signal_received
 from .initialize import initialize_megatron
 from .optimizer_param_scheduler import OptimizerParamScheduler
 from .utils import print_rank_0, print_rank_last
@@ -101,36 +102,6 @@ def setup_model_and_optimizer(model_provider: Callable[..., Any]) -> tuple[Any, 
     return model, optimizer, scheduler
 
 
-class _Data:
-    """Batches of this rank's data-parallel share, read by two ranks and sent to those that work on them too."""
-
-    def __init__(self, dataset: Any, consumed: int, wanted: bool) -> None:
-        self.dataset, self.consumed, self.wanted = dataset, consumed, wanted
-
-    def next_batch(self) -> dict[str, Any]:
-        """``tokens`` and ``labels`` [sequences, length] of the next global batch: this rank's sequences only."""
-        import torch
-
-        args = get_args()
-        micro, ranks, count = args.micro_batch_size, mpu.get_model_parallel_ranks(), get_num_microbatches()
-        first = self.consumed + mpu.get_data_parallel_rank() * micro
-        step = micro * mpu.get_data_parallel_world_size()
-        indices = [first + turn * step + offset for turn in range(count) for offset in range(micro)]
-        self.consumed += count * step
-        samples = None if self.dataset is None else [self.dataset[index] for index in indices]
-        batch = {}
-        # The first stage needs the tokens, the last one the labels.
-        for name, source in (("tokens", ranks[0]), ("labels", mpu.get_last_stage_source())):
-            batch[name] = torch.zeros(len(indices), args.seq_length, dtype=torch.int64)
-            if torch.distributed.get_rank() == source and samples is not None:
-                for row, sample in enumerate(samples):
-                    batch[name][row] = torch.from_numpy(sample[name].copy())
-            if len(ranks) > 1:
-                torch.distributed.broadcast(batch[name], source, group=mpu.get_model_parallel_group())
-        place = ranks.index(torch.distributed.get_rank())
-        return {name: rows[place::len(ranks)] for name, rows in batch.items()}
-
-
 def get_train_valid_test_num_samples() -> tuple[int, int, int]:
     """Samples that each split must have."""
     args = get_args()
@@ -149,7 +120,7 @@ def build_train_valid_test_datasets(build_train_valid_test_datasets_provider: An
     return build_train_valid_test_datasets_provider(sizes)
 
 
-def build_train_valid_test_data(provider: Any) -> list[_Data]:
+def build_train_valid_test_data(provider: Any) -> list[Batches]:
     """Data of the three splits; call it on all ranks."""
     import torch
 
@@ -159,10 +130,10 @@ def build_train_valid_test_data(provider: Any) -> list[_Data]:
     wanted = torch.tensor([int(dataset is not None) for dataset in datasets])
     torch.distributed.broadcast(wanted, 0)
     consumed = (args.consumed_train_samples, args.consumed_valid_samples, 0)
-    return [_Data(dataset, start, bool(flag)) for dataset, start, flag in zip(datasets, consumed, wanted)]
+    return [Batches(dataset, start, bool(flag)) for dataset, start, flag in zip(datasets, consumed, wanted)]
 
 
-def _forward(forward_step_func: Any, data: _Data, model: Any, train: bool) -> Any:
+def _forward(forward_step_func: Any, data: Batches, model: Any, train: bool) -> Any:
     """Compute this rank's part of the mean loss of a global batch; with ``train`` its gradients are added up."""
     import torch
 
@@ -188,7 +159,7 @@ def _refuse_nan(value: Any, what: str) -> None:
         raise AssertionError(f"Rank {torch.distributed.get_rank()}: found NaN in local {what}. node: {os.uname()[1]}")
 
 
-def train_step(iteration: int, forward_step_func: Any, data: _Data, model: Any, optimizer: Any,
+def train_step(iteration: int, forward_step_func: Any, data: Batches, model: Any, optimizer: Any,
                scheduler: OptimizerParamScheduler) -> tuple[float, float | None]:
     """One iteration: the loss, and the norm of the gradients before clipping (None where the iteration is skipped)."""
     args = get_args()
@@ -249,7 +220,7 @@ def _any_rank(flag: bool) -> bool:
 
 
 def train(forward_step_func: Any, model: Any, optimizer: Any, scheduler: OptimizerParamScheduler,
-          train_data: _Data, valid_data: _Data) -> int:
+          train_data: Batches, valid_data: Batches) -> int:
     """Train to the last iteration and return it; the exits on the way have exit status 0, as upstream."""
     args = get_args()
     iteration = args.iteration
@@ -294,7 +265,7 @@ def train(forward_step_func: Any, model: Any, optimizer: Any, scheduler: Optimiz
     return int(iteration)
 
 
-def evaluate_and_print_results(prefix: str, forward_step_func: Any, data: _Data, model: Any) -> None:
+def evaluate_and_print_results(prefix: str, forward_step_func: Any, data: Batches, model: Any) -> None:
     """Mean loss of ``--eval-iters`` batches, printed on the last rank."""
     import torch
 

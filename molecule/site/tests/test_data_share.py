@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from rehearsal import nodes
+from rehearsal import containers
 
 WORKSPACE = "/opt/ascend-cluster"
 DATA = f"{WORKSPACE}/Megatron-LM/dataset/Mixtral-8x7B"
@@ -138,7 +138,7 @@ def test_a_list_that_is_not_there_stops_a_launch(site):
 @pytest.fixture
 def three_more(site, tmp_path):
     """node3 to node5, with an operating system that is prepared and no data; gives an inventory that adds them."""
-    nodes.up(count=5, folder=site.folder / "ssh", name="ascend-molecule", log=lambda line: None)
+    containers.up(count=5, folder=site.folder / "ssh", name="ascend-molecule", log=lambda line: None)
     inventory = tmp_path / "inventory.ini"
     inventory.write_text("[ascend_nodes]\nnode3\nnode4\nnode5\n")
     status, output = site.play("playbooks/node_base.yml", inventories=[inventory])

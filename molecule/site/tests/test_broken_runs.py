@@ -1,4 +1,4 @@
-"""Runs that break: the verdict names node and reason, and no job is left half dead. They come last, for they leave failed runs behind."""
+"""Runs that break: the verdict names node and reason, and no job is left half dead. They leave failed runs behind."""
 import time
 
 import pytest

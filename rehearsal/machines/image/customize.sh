@@ -6,7 +6,7 @@ root=$1
 sources=$(dirname "$0")
 
 # As root of the image, whoever owns the checkout.
-tar -C "$sources/../image/root" --owner=0 --group=0 --mode=u+rwX,go=rX -c . | tar -C "$root" --no-overwrite-dir -x
+tar -C "$sources/../../nodes/image/root" --owner=0 --group=0 --mode=u+rwX,go=rX -c . | tar -C "$root" --no-overwrite-dir -x
 tar -C "$sources/root" --owner=0 --group=0 --mode=u+rwX,go=rX -c . | tar -C "$root" --no-overwrite-dir -x
 chroot "$root" /usr/libexec/rehearsal/build
 
