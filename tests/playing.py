@@ -14,6 +14,7 @@ class Site:
     """The project, played on two nodes as a user would; ``folder`` holds ssh/ as rehearsal/nodes/ssh.py writes it."""
 
     nodes = ("node1", "node2")
+    inventory = "molecule/inventory"
 
     def __init__(self, folder, arguments=()):
         self.folder = Path(folder)
@@ -21,7 +22,7 @@ class Site:
 
     def start(self, playbook, *arguments, inventories=(), **variables):
         """Start a playbook with extra variables; its output, errors included, is a pipe."""
-        words = ["ansible-playbook", playbook, "-i", "molecule/inventory", *self.arguments]
+        words = ["ansible-playbook", playbook, "-i", str(self.inventory), *self.arguments]
         for inventory in inventories:
             words += ["-i", str(inventory)]
         if variables:

@@ -105,6 +105,8 @@ class ActionModule(ActionBase):
     def _announce(first_failure: Path, host: str, reason: str) -> None:
         """Leave the note that makes the others stop; whoever comes first is the one they name. It appears whole."""
         draft = first_failure.with_name(f"{host}.note")
+        # Somebody may have tidied up in the days of a training; the others look for the note, not for the folder.
+        draft.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(f"{host}: {reason}", encoding="utf-8")
         with contextlib.suppress(FileExistsError):
             os.link(draft, first_failure)

@@ -12,6 +12,12 @@ import yaml
 # plan_tensor_model_parallel_size, cluster_uuid .83 from cluster_unit.
 _CLOSE = 0.88
 
+# Variables that were, and what takes their place.
+REMOVED = {
+    "cluster_group": "the group of the nodes is always ascend_nodes, and a site maps its own onto it in the inventory "
+                     "(`ascend_nodes: {children: {my_group: {}}}`)",
+}
+
 
 def of_roles(project: Path) -> tuple[set[str], set[str], tuple[str, ...]]:
     """Read the project's own files.
@@ -59,10 +65,10 @@ def judge(names: Mapping[str, Iterable[str]], known: Iterable[str], project: Pat
         project: the checkout, whose roles say which names there are.
 
     Returns:
-        ``errors``: names close to one that exists; ``warnings``: others that begin like those of a role.
+        ``errors``: names close to one that exists, and removed ones; ``warnings``: others that begin like those of a role.
     """
     public, used, begins = of_roles(project)
-    skipped = used | set(known)
+    skipped = (used - set(REMOVED)) | set(known)
     owners: dict[str, list[str]] = {}
     for host, some in names.items():
         for name in some:
@@ -71,8 +77,12 @@ def judge(names: Mapping[str, Iterable[str]], known: Iterable[str], project: Pat
     found: dict[str, list[str]] = {"errors": [], "warnings": []}
     for name, hosts in sorted(owners.items()):
         ours = name.startswith(begins)
-        near = _near(name, public, ours)
         where = _where(hosts, len(names))
+        if name in REMOVED:
+            found["errors"].append(f"{name} is set for {where}, and is not read any more: {REMOVED[name]}. Take it out of where it is set "
+                                   "(the inventory, group_vars, host_vars or -e).")
+            continue
+        near = _near(name, public, ours)
         otherwise = "one that belongs to something else goes into preflight_known_variables"
         if name.startswith("plan_"):
             otherwise = f"an argument of Megatron-LM or AscendSpeed that has no variable goes into plan_extra_arguments, {otherwise}"

@@ -41,13 +41,15 @@ def topology(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) ->
     empty = {"nodes": [], "ranks": {}, "master": "", "master_addr": ""}
     if not hosts:
         return {**empty, "errors": [
-            "The group of nodes is empty: expected at least one host in the inventory group that "
-            "`cluster_group` names (ascend_nodes by default). Add the nodes to inventory/ascend/hosts.yml."]}
+            "The group of nodes is empty: expected at least one host in the inventory group ascend_nodes. Add the nodes to it, or "
+            "map your own group onto it with `children:` (inventory/ascend/hosts.yml shows how)."]}
 
+    # Once for each host: its variables are put together anew every time.
+    known = {host: hostvars[host] for host in hosts}
     errors: list[str] = []
     ranks: dict[str, int] = {}
     for host in hosts:
-        wanted = hostvars[host].get("node_rank")
+        wanted = known[host].get("node_rank")
         if wanted is None:
             continue
         if not str(wanted).isdigit():
@@ -71,7 +73,7 @@ def topology(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) ->
     addresses: dict[str, str] = {}
     owners: dict[Address, str] = {}
     for host in hosts:
-        variables = hostvars[host]
+        variables = known[host]
         address = str(variables.get("cluster_address") or variables.get("ansible_host") or host)
         try:
             parsed = ip_address(address)

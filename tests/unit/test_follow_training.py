@@ -50,6 +50,13 @@ def follow(tmp_path, monkeypatch):
 GOOD = {"status": "succeeded"}
 
 
+def test_the_others_learn_of_it_even_when_somebody_tidied_the_meeting_place_away(follow):
+    follow.note.parent.rmdir()
+    outcome, _ = follow([state(False, result={"status": "failed", "reason": "rank 3"}, status=1)])
+    assert outcome["outcome"] == "failed"
+    assert follow.note.read_text(encoding="utf-8") == "n1: rank 3"
+
+
 def test_it_ends_with_the_last_lines_read(follow):
     outcome, _ = follow([state(text=LINE.format(1)), state(False, text=LINE.format(2), result=GOOD), state(False, result=GOOD)])
     assert outcome["outcome"] == "succeeded"

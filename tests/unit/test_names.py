@@ -48,10 +48,19 @@ def test_another_name_that_begins_like_those_of_a_role_is_a_warning(name: str) -
 @pytest.mark.parametrize("name", [
     "node_rank", "cluster_address", "my_cluster_user", "old_plan_train_iters", "ansible_host", "groups", "__plan_resume", "_plan_lrr", "x",
     "plan_argv", "plan_settings", "plan_moe_arguments", "cluster_topology", "cluster_nnodes", "pretrain_run_id", "pretrain_verdict",
-    "pretrain_expected_shards", "preflight_group", "playbook_dir", "planet_name",
+    "pretrain_expected_shards", "playbook_dir", "planet_name",
 ])
 def test_other_names_are_left_alone(name: str) -> None:
     assert judge(name) == {"errors": [], "warnings": []}
+
+
+def test_a_removed_variable_is_an_error_that_says_what_takes_its_place() -> None:
+    found = judge("cluster_group")
+    assert found["warnings"] == []
+    assert found["errors"] == [
+        "cluster_group is set for node1, and is not read any more: the group of the nodes is always ascend_nodes, and a site maps its own onto it in "
+        "the inventory (`ascend_nodes: {children: {my_group: {}}}`). Take it out of where it is set (the inventory, group_vars, host_vars or -e)."]
+    assert judge("cluster_group", known=("cluster_group",)) == {"errors": [], "warnings": []}
 
 
 def names_in(value: object) -> Iterator[str]:

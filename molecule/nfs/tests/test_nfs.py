@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rehearsal import machines
-from tests.playing import Site
+from tests.playing import PROJECT, Site
 
 MEGATRON = "/opt/ascend-cluster/Megatron-LM"
 DATA = f"{MEGATRON}/dataset/Mixtral-8x7B"
@@ -26,6 +27,18 @@ class Machines(Site):
 
     def start(self, playbook, *arguments, inventories=(), **variables):
         return super().start(playbook, *arguments, inventories=("molecule/nfs/inventory", *inventories), **variables)
+
+    def without_node2(self, folder):
+        """The same with a cluster of node1 alone; node2 is in the inventory, and no node."""
+        variables = {}
+        for name in ("molecule/inventory/hosts.yml", "molecule/inventory/vars.yml", "molecule/nfs/inventory/share.yml"):
+            variables.update(yaml.safe_load((PROJECT / name).read_text())["ascend_nodes"]["vars"])
+        variables["rehearsal_artifacts"] = str(PROJECT / ".rehearsal/artifacts")
+        path = folder / "one.yml"
+        path.write_text(yaml.safe_dump({"all": {"vars": variables}, "ascend_nodes": {"hosts": {"node1": {}}}, "others": {"hosts": {"node2": {}}}}))
+        one = Site(self.folder)
+        one.inventory = path
+        return one
 
     def run(self, node, command):
         """As of Site, with the patience that software emulation and a server's grace period need."""
@@ -231,15 +244,14 @@ def test_to_copy_and_back(site):
 
 
 def test_a_host_outside_the_cluster_serves(site, tmp_path):
-    """A cluster of node1 alone; node2 is in the inventory, and no node."""
-    (tmp_path / "one.yml").write_text("one: {hosts: {node1: }}\n")
-    alone = {"inventories": [tmp_path / "one.yml"], "cluster_group": "one", "data_share_nfs_server": "node2"}
+    one = site.without_node2(tmp_path)
+    alone = {"data_share_nfs_server": "node2"}
     status, output = site.play(PLAYBOOK, data_share_mode="copy")
     assert status == 0, output
     site.ok("node2", f"rm -r {DATA} {TOKENIZER}")
     try:
         for _ in range(2):
-            status, output = site.play(PLAYBOOK, **alone)
+            status, output = one.play(PLAYBOOK, **alone)
             assert status == 0, output
         assert re.findall(r"changed=(\d+)", output) == ["0"], output
         exported = site.ok("node2", "cut -f 1 /var/lib/nfs/etab").splitlines()
@@ -247,10 +259,10 @@ def test_a_host_outside_the_cluster_serves(site, tmp_path):
         assert site.user("node2", f"cd {DATA} && cat alpaca_text_document.idx >/dev/null").returncode == 0
         assert site.user("node1", f"touch {CHECKPOINTS}/over-there").returncode == 0
         assert site.user("node2", f"rm {CHECKPOINTS}/over-there").returncode == 0
-        output = site.refused(PLAYBOOK, **{**alone, "data_share_nfs_server": "nowhere"})
+        output = one.refused(PLAYBOOK, **{**alone, "data_share_nfs_server": "nowhere"})
         assert "no host of the inventory is called" in output
     finally:
-        status, output = site.play(PLAYBOOK, **alone, data_share_mode="copy")
+        status, output = one.play(PLAYBOOK, **alone, data_share_mode="copy")
         assert status == 0, output
     assert site.ok("node2", "cat /var/lib/nfs/etab; ls /etc/exports.d") == ""
     assert site.ok("node1", "findmnt -rn -t nfs4 || true") == ""

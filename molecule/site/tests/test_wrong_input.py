@@ -68,9 +68,15 @@ class TestWrongInventory:
 
     def test_an_empty_group(self, site, tmp_path):
         path = tmp_path / "empty.yml"
-        path.write_text(yaml.safe_dump({"some_nodes": {"hosts": {}}}))
-        output = site.refused("site.yml", "-e", "cluster_group=some_nodes", inventories=[path])
-        assert "some_nodes is empty" in output
+        path.write_text(yaml.safe_dump({"ascend_nodes": {"hosts": {}}, "some_nodes": {"hosts": {"storage": {}}}}))
+        output = site.refused("site.yml", "--limit", "some_nodes", inventories=[path])
+        assert "None of the 2 nodes of the inventory group ascend_nodes is left by --limit some_nodes" in output
+        site.inventory = path
+        try:
+            output = site.refused("site.yml")
+        finally:
+            del site.inventory
+        assert "ascend_nodes is empty" in output
 
     def test_a_node_rank_given_twice(self, site, tmp_path):
         path = self.inventory(tmp_path, {"node1": {"node_rank": 0}, "node2": {"node_rank": 0}})

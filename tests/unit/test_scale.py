@@ -1,0 +1,47 @@
+"""What is looked up on 512 nodes: counted, not timed."""
+import json
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NODES = 512
+FILTER = '''
+import os
+
+
+def counted(value, name):
+    file = os.open(os.path.join(os.environ["COUNTED"], name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(file, b"x")
+    os.close(file)
+    return value
+
+
+class FilterModule:
+    def filters(self):
+        return {"counted": counted}
+'''
+
+
+def test_ranks_and_the_state_of_the_job_are_worked_out_once_for_all_roles(tmp_path):
+    (tmp_path / "filter_plugins").mkdir()
+    (tmp_path / "filter_plugins/counted.py").write_text(FILTER, encoding="utf-8")
+    (tmp_path / "counts").mkdir()
+    hosts = {f"node{number}": {"address": f"10.0.{number // 250}.{number % 250 + 1}"} for number in range(NODES)}
+    shared = {"ansible_connection": "local", "cluster_address": "{{ address | counted('address') }}",
+              "__cluster_job_state": "{{ 'inactive' | counted('job') }}"}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": hosts, "vars": shared}}), encoding="utf-8")
+    topology = {"ansible.builtin.import_role": {"name": "ascend.cluster.cluster", "rolespec_validate": False}, "vars": {"__cluster_guard": False}}
+    plays = [{"hosts": "ascend_nodes", "gather_facts": False, "tasks": tasks} for tasks in (
+        [topology], [topology, topology], [topology, {"ansible.builtin.import_tasks": str(ROOT / "roles/pretrain/tasks/running.yml")}])]
+    (tmp_path / "play.yml").write_text(json.dumps(plays), encoding="utf-8")
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_FORKS": "16",
+                   "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "COUNTED": str(tmp_path / "counts")}
+    done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-i", str(tmp_path / "hosts.yml")], cwd=ROOT, env=environment, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert "Check this run's inputs" not in done.stdout
+    counts = {path.name: path.stat().st_size for path in (tmp_path / "counts").iterdir()}
+    assert counts["address"] == NODES
+    # Each node whether its own is known, twice, and one look at all.
+    assert NODES <= counts["job"] <= 4 * NODES
