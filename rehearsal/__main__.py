@@ -12,9 +12,9 @@ import argparse
 import datetime
 import json
 import os
+import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -46,7 +46,7 @@ def play(arguments: list[str], report: Report) -> bool:
     try:
         run = ansible_runner.run(
             private_data_dir=private, project_dir=str(nodes.PROJECT), playbook=PLAYBOOK.name, inventory=str(INVENTORY),
-            cmdline=subprocess.list2cmdline(arguments) or None, quiet=True, event_handler=report.event,
+            cmdline=shlex.join(arguments) or None, quiet=True, event_handler=report.event,
             envvars={"ANSIBLE_CONFIG": str(nodes.PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0",
                      "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])})
         # What ansible says before and after its events: for instance a syntax error.

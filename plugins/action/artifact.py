@@ -4,9 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.urls import mask_url
 from ansible.plugins.action import ActionBase
-from ansible_collections.ascend.cluster.plugins.module_utils import _artifact
+from ansible_collections.ascend.cluster.plugins.module_utils import _artifact, _secret_urls
 
 _ARGUMENTS = {
     "src": {"type": "str", "required": True},
@@ -29,6 +28,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False  # the copy action makes the temporary folder when there is something to send
     _supports_check_mode = True
     _supports_async = False
+    _task: Any
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """See DOCUMENTATION of the module."""
@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
 
         found = self._sha256_on_node(dest, task_vars)
         if from_url:
-            _artifact.check_url(mask_url(src), expected, variable, hash_variable)
+            _artifact.check_url(_secret_urls.mask(src), expected, variable, hash_variable)
             path = None
         elif expected and found == expected:
             path = None
@@ -105,16 +105,17 @@ class ActionModule(ActionBase):
         options = {name: args[name] for name in ("dest", "headers", "timeout", *_ATTRIBUTES) if args[name] is not None}
         options.update(url=src, checksum=f"sha256:{expected}", decompress=False)
         try:
-            self._module("get_url", options, task_vars)
+            self._without_a_log("get_url", options, task_vars)
         except AnsibleActionFail as error:
-            reason = error.message
+            reason = _secret_urls.mask(error.message)
         else:
             return
+        shown = _secret_urls.mask(src)
         found = _artifact.found_by_get_url(reason)
         if found:
-            raise _artifact.ArtifactError(_artifact.mismatch(mask_url(src), expected, found, variable, hash_variable))
+            raise _artifact.ArtifactError(_artifact.mismatch(shown, expected, found, variable, hash_variable))
         raise _artifact.ArtifactError(
-            f"{mask_url(src)} ({variable}) could not be fetched to {args['dest']} on the node: {reason.rstrip('.')}. "
+            f"{shown} ({variable}) could not be fetched to {args['dest']} on the node: {reason.rstrip('.')}. "
             f"Set {variable} to a url that the node reaches, or to the path of the file on the controller."
         )
 
@@ -140,6 +141,16 @@ class ActionModule(ActionBase):
         )
         self._refuse_failure(name, answer)
         return answer
+
+    def _without_a_log(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        """Run a module that has a secret in its arguments: the node's own log would show those, also of a url with a token."""
+        task = self._task
+        self._task = task.copy()
+        self._task.no_log = True
+        try:
+            self._module(name, arguments, task_vars)
+        finally:
+            self._task = task
 
     @staticmethod
     def _refuse_failure(name: str, answer: dict[str, Any]) -> None:

@@ -1,15 +1,15 @@
-"""A bare repository made of a git bundle: a whole one, or none.
+"""Whether a git bundle is a whole one.
 
 git itself does not look. Of a bundle that was made in a shallow clone `git bundle verify` says that it "records a
 complete history", `git bundle unbundle` takes it with status 0, and only a clone of the result breaks, with words about
-a corrupt remote (git 2.39). So the header is read here, and the history is walked before anything gets its name.
+a corrupt remote (git 2.39). So the header is read here, and the history is walked before anything is made of it.
 
 Runs on the nodes: Python 3.8 and git are all it needs.
 """
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -81,34 +81,24 @@ def refuse_parts(header: Header) -> None:
                           "(A..B, --since, -n), not of a whole history", "make")
 
 
-def make_mirror(bundle: Path, dest: Path, commit: str) -> None:
-    """Make the bare repository `dest`, whose one branch `pinned` is `commit`, of nothing but the bundle.
+def prove(bundle: Path, commit: str) -> None:
+    """Unpack the bundle in a repository of nothing but itself, beside it, and walk the history of the commit.
 
-    What an earlier bundle left is not added to, or a node that saw another one before would accept what a fresh node
-    refuses. `dest` is replaced when the new one is whole, and is as it was otherwise.
+    In a work tree that is there already, what the bundle lacks might be lent by what an earlier one brought: such a node would accept
+    what a fresh one refuses. Nothing is left behind.
 
     Raises:
         BundleError: the bundle is none, is damaged, or does not hold the whole history of the commit.
         TreeError: git cannot be run.
-        OSError: the bundle cannot be read, or the folder not be written.
+        OSError: the bundle cannot be read, or its folder not be written.
     """
     with bundle.open("rb") as file:
         header = read_header(file)
     refuse_parts(header)
-    draft = dest.with_name(dest.name + ".new")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
-        tree = SourceTree(str(draft))
+    with tempfile.TemporaryDirectory(prefix=bundle.name + ".", dir=str(bundle.parent)) as scratch:
+        tree = SourceTree(scratch)
         tree.git("init", "--quiet", "--bare")
         _fill(tree, bundle, header, commit)
-        tree.git("update-ref", "refs/heads/pinned", commit)
-        tree.git("symbolic-ref", "HEAD", "refs/heads/pinned")
-        if dest.exists():
-            shutil.rmtree(dest)
-        draft.rename(dest)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _fill(tree: SourceTree, bundle: Path, header: Header, commit: str) -> None:

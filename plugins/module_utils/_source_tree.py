@@ -10,7 +10,7 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 # Every line that we add to the script ends with this, and a line that ends with it is ours.
 MARK = "# ascend.cluster: hook"
@@ -19,6 +19,9 @@ HOOK_PACKAGE = "ascend_cluster_hooks"
 _MAIN = re.compile(r"""^if\s+__name__\s*==\s*['"]__main__['"]\s*:""")
 _CALL = re.compile(r"^(?P<indent>[ \t]+)pretrain\s*\(")
 _INSTALL = re.compile(r"^\s*install\((?P<names>.*)\)\s*" + re.escape(MARK))
+_IMPORT = re.compile(r"^(?:import\s+(?P<module>[\w.]+)|from\s+(?P<package>[\w.]+)\s+import\s+(?P<name>\w+))", re.MULTILINE)
+
+_BLOCK = ("# BEGIN ascend.cluster\n", "# END ascend.cluster\n")
 
 
 class TreeError(Exception):
@@ -68,6 +71,21 @@ def insert_hooks(text: str, names: Sequence[str]) -> str:
     raise TreeError('no call of pretrain(...) inside `if __name__ == "__main__":`')
 
 
+def read_imports(text: str) -> list[str]:
+    """Dotted names that the script imports at its top level; of `from a import b, c` only a.b."""
+    return [match["module"] or f"{match['package']}.{match['name']}" for match in _IMPORT.finditer(text)]
+
+
+def with_block(text: str, lines: Sequence[str]) -> str:
+    """The text of a file with our block of ``lines`` in it, where it was or at the end; the other lines stay."""
+    block = _BLOCK[0] + "".join(line + "\n" for line in lines) + _BLOCK[1]
+    before, begin, rest = text.partition(_BLOCK[0])
+    _, end, after = rest.partition(_BLOCK[1])
+    if begin and end:
+        return before + block + after
+    return text + ("\n" if text and not text.endswith("\n") else "") + block
+
+
 def touched(patch: str) -> list[str]:
     """Paths of the files that a ``git diff`` patch changes, creates or removes."""
     found = re.findall(r"^(?:--- a|\+\+\+ b)/(\S+)", patch, re.MULTILINE)
@@ -101,14 +119,18 @@ class SourceTree:
         self.patches = sorted(folder.rglob("*.patch")) if folder and folder.is_dir() else []
         self.patches_root = folder
 
-    def git(self, *words: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-        """Run git in the tree (or in ``cwd``) without anything of the user's that changes its output."""
+    def git(
+        self, *words: str, check: bool = True, cwd: Path | None = None, more: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run git in the tree (or in ``cwd``) without anything of the user's that changes its output, ``more`` in its environment."""
         where = cwd or self.path
         environment = dict(
-            os.environ, LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_OPTIONAL_LOCKS="0", GIT_CEILING_DIRECTORIES=str(where.parent)
+            os.environ, LC_ALL="C", GIT_TERMINAL_PROMPT="0", GIT_OPTIONAL_LOCKS="0", GIT_CEILING_DIRECTORIES=str(where.parent), **(more or {})
         )
         try:
-            done = subprocess.run(["git", *words], cwd=str(where), env=environment, capture_output=True, check=False)
+            done = subprocess.run(
+                ["git", *words], cwd=str(where), env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
         except FileNotFoundError as error:
             raise TreeError(f"git cannot be run: {error} (role node_base installs it)") from error
         if check and done.returncode != 0:
@@ -167,9 +189,36 @@ class SourceTree:
             created = [path for path in untracked if path in known and not (scratch / path).exists()]
         return edits, [path for path in untracked if path not in created], ours + created
 
-    def inspect(self) -> dict[str, Any]:
+    def exclude_file(self) -> Path:
+        """The file with the repository's own patterns of files to overlook."""
+        return self.path / self.git("rev-parse", "--git-path", "info/exclude").stdout.decode().rstrip("\n")
+
+    def missing(self, exclude: Sequence[str], beside: Sequence[str]) -> list[str]:
+        """What is not there of ``beside`` (see :meth:`make`), and the file of patterns when it lacks our block."""
+        lacks = [name for name in beside if not (self.path / name).exists()]
+        file = self.exclude_file()
+        text = file.read_text() if file.exists() else ""
+        return lacks + ([str(file)] if exclude and with_block(text, exclude) != text else [])
+
+    def make(self, exclude: Sequence[str], beside: Sequence[str]) -> None:
+        """Make what is missing: of ``beside`` an empty file, or a folder where the name ends with a slash; and the block of patterns."""
+        for name in beside:
+            path = self.path / name
+            if name.endswith("/"):
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+        file = self.exclude_file()
+        text = file.read_text() if file.exists() else ""
+        if exclude and with_block(text, exclude) != text:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(with_block(text, exclude))
+
+    def inspect(self, exclude: Sequence[str] = (), beside: Sequence[str] = ()) -> dict[str, Any]:
         """Everything that the roles ask; see RETURN of the module."""
         state: dict[str, Any] = {
+            "path": str(self.path),
             "exists": self.path.exists(),
             "repository": (self.path / ".git").exists(),
             "empty": not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())),
@@ -179,6 +228,8 @@ class SourceTree:
             "ours": [],
             "patches": [],
             "hooks": [],
+            "imports": [],
+            "missing": [],
         }
         if not state["repository"]:
             return state
@@ -186,8 +237,22 @@ class SourceTree:
         state["commit"] = self.commit()
         state["edits"], state["untracked"], state["ours"] = self.foreign()
         state["patches"] = [{"path": str(patch), "applied": self.applied(patch)} for patch in self.patches]
-        state["hooks"] = read_hooks(self.script_text())
+        script = self.script_text()
+        state["hooks"], state["imports"] = read_hooks(script), read_imports(script)
+        state["missing"] = self.missing(exclude, beside)
         return state
+
+    def only_ours(self) -> list[str]:
+        """Changed paths that are ours alone.
+
+        Raises:
+            TreeError: there are edits of others.
+
+        """
+        edits, _untracked, ours = self.foreign()
+        if edits:
+            raise TreeError(f"{self.path} carries edits that are not ours, nothing was changed: {', '.join(edits)}")
+        return ours
 
     def restore(self, paths: Sequence[str]) -> None:
         """Give ``paths`` the content of the commit. Only for paths that :meth:`foreign` calls ours."""

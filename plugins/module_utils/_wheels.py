@@ -18,7 +18,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from . import _artifact
+from . import _artifact, _secret_urls
 
 _LEGACY_PLATFORMS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 
@@ -231,12 +231,12 @@ def select_wheels(
             expected = expected or known.get(filename, "")
             where, hash_variable = f"src of {name} in {variable}", f"sha256 of {name} in {variable}"
             if _artifact.is_url(src):
-                _artifact.check_url(src, expected, where, hash_variable)
+                _artifact.check_url(_secret_urls.mask(src), expected, where, hash_variable)
             elif Path(src).exists() or not expected:
                 path, expected = _artifact.check_local(src, expected, where, hash_variable)
                 errors += inspect_wheel(path)
         except WheelError as error:
-            where = src or folder
+            where = _secret_urls.mask(src) or folder
             errors.append(f"{error} Looked in {where}. Put a wheel that fits there, or set its src in {variable}.")
             continue
         except _artifact.ArtifactError as error:

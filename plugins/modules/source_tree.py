@@ -26,6 +26,16 @@ options:
     type: list
     elements: str
     default: []
+  exclude:
+    description: Patterns that the repository is to overlook, for RV(missing).
+    type: list
+    elements: str
+    default: []
+  beside:
+    description: Paths below O(path) that are to be there, with a slash at the end of folders, for RV(missing).
+    type: list
+    elements: str
+    default: []
   state:
     description:
       - V(inspected) only looks.
@@ -55,6 +65,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path: {description: The work tree., type: str, returned: always}
 exists: {description: Whether the path exists., type: bool, returned: always}
 repository: {description: Whether it is a git work tree., type: bool, returned: always}
 empty: {description: Whether it is absent or an empty folder., type: bool, returned: always}
@@ -64,6 +75,8 @@ untracked: {description: Files that git neither tracks nor ignores., type: list,
 ours: {description: Files that differ from the commit by patches and hooks alone., type: list, returned: always}
 patches: {description: C(path) and C(applied) of each patch., type: list, returned: always}
 hooks: {description: Names of the hooks that the script installs., type: list, returned: always}
+imports: {description: Dotted names that the script imports at its top level., type: list, returned: always}
+missing: {description: What is not there of O(beside), and the file of patterns where O(exclude) is not in it., type: list, returned: always}
 """
 
 from typing import Any
@@ -87,9 +100,7 @@ def hook(tree: SourceTree, names: list[str], dry: bool) -> dict[str, Any]:
 
 def plain(tree: SourceTree, dry: bool) -> dict[str, Any]:
     """Take everything of ours away. Returns changed and the list of files."""
-    edits, _untracked, ours = tree.foreign()
-    if edits:
-        raise TreeError(f"{tree.path} carries edits that are not ours, nothing was changed: {', '.join(edits)}")
+    ours = tree.only_ours()
     if not dry:
         tree.restore(ours)
     return {"changed": bool(ours), "diff": {"before": "\n".join(ours) + "\n" if ours else "", "after": ""}}
@@ -103,6 +114,8 @@ def main() -> None:
             "patches": {"type": "path"},
             "script": {"type": "str", "default": "pretrain_gpt.py"},
             "hooks": {"type": "list", "elements": "str", "default": []},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "beside": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "default": "inspected", "choices": ["inspected", "hooked", "plain"]},
         },
         supports_check_mode=True,
@@ -115,7 +128,7 @@ def main() -> None:
             result = hook(tree, given["hooks"], module.check_mode)
         elif given["state"] == "plain":
             result = plain(tree, module.check_mode)
-        result.update(tree.inspect())
+        result.update(tree.inspect(given["exclude"], given["beside"]))
     except (OSError, TreeError) as error:
         module.fail_json(msg=f"{given['path']}: {error}", **result)
     module.exit_json(**result)

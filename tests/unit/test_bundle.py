@@ -1,7 +1,8 @@
-"""Bundles that real git makes: a whole one becomes a repository, and one of an incomplete clone leaves nothing behind."""
+"""Bundles that real git makes: a whole one becomes a work tree, and one of an incomplete clone leaves nothing behind."""
 
 from __future__ import annotations
 
+import getpass
 import io
 import json
 import os
@@ -10,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.ascend.cluster.plugins.module_utils import _bundle
+from ansible_collections.ascend.cluster.plugins.module_utils import _bundle, _git_checkout
+from ansible_collections.ascend.cluster.plugins.module_utils._source_tree import SourceTree
 
 from rehearsal import artifacts
 
@@ -49,9 +51,15 @@ def commit(full: Path) -> str:
 
 
 @pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    (tmp_path / "artifacts").mkdir()
-    return tmp_path / "artifacts" / "T.git"
+def tree(tmp_path: Path) -> SourceTree:
+    (tmp_path / "nodes" / "T").mkdir(parents=True)
+    return SourceTree(str(tmp_path / "nodes" / "T"))
+
+
+def bring(tree: SourceTree, path: Path, commit: str) -> None:
+    """Prove the bundle, and bring the tree to the commit."""
+    _bundle.prove(path, commit)
+    assert _git_checkout.bring(tree, {"url": "", "userinfo": "", "bundle": str(path), "commit": commit, "exclude": [], "beside": []}, False)
 
 
 def make(full: Path, kind: str, commit: str) -> Path:
@@ -111,43 +119,40 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("kind", "found", "remedy"), FAULTS, ids=[row[0] for row in FAULTS])
-def test_an_incomplete_bundle_is_refused_and_spoils_nothing(full: Path, commit: str, dest: Path, kind: str, found: str, remedy: str) -> None:
+def test_an_incomplete_bundle_is_refused_and_spoils_nothing(full: Path, commit: str, tree: SourceTree, kind: str, found: str, remedy: str) -> None:
     bad, whole = make(full, kind, commit), bundle(full, "whole")
+    beside = sorted(bad.parent.iterdir())
     with pytest.raises(_bundle.BundleError) as caught:
-        _bundle.make_mirror(bad, dest, commit)
+        _bundle.prove(bad, commit)
     message = _bundle.explain(caught.value, "/srv/x.bundle", commit, "megatron")
     assert message.startswith("/srv/x.bundle (megatron_url) ")
     assert found.format(commit) in message
     assert (" and 1 more" in message) == (kind == "range with merge")
     assert remedy in message
-    assert list(dest.parent.iterdir()) == []
-    # The repository that an earlier bundle became stays, and takes nothing from the bad one nor lends it what it lacks.
-    _bundle.make_mirror(whole, dest, commit)
-    before = sorted(path.name for path in dest.rglob("*"))
+    assert sorted(bad.parent.iterdir()) == beside
+    # A tree that an earlier bundle became lends the bad one nothing of what it lacks.
+    bring(tree, whole, commit)
     with pytest.raises(_bundle.BundleError):
-        _bundle.make_mirror(bad, dest, commit)
-    assert sorted(path.name for path in dest.rglob("*")) == before
-    assert list(dest.parent.iterdir()) == [dest]
+        _bundle.prove(bad, commit)
+    assert sorted(bad.parent.iterdir()) == beside
 
 
-def test_a_whole_bundle_becomes_a_repository_of_the_commit(full: Path, commit: str, dest: Path, tmp_path: Path) -> None:
-    dest.with_name("T.git.new").mkdir()  # of a run that broke off
-    dest.with_name("T.git.new").joinpath("HEAD").write_text("rubbish")
+def test_a_whole_bundle_becomes_a_tree_of_the_commit(full: Path, commit: str, tree: SourceTree) -> None:
     for wanted in (git(full, "rev-parse", "main~1"), commit):
-        _bundle.make_mirror(bundle(full, "whole"), dest, wanted)
-        assert git(dest, "for-each-ref", "--format=%(objectname) %(refname)") == f"{wanted} refs/heads/pinned"
-        git(dest, "fsck", "--strict")
-    git(tmp_path, "clone", "--quiet", f"file://{dest}", "copy")
-    assert git(tmp_path / "copy", "rev-list", "--count", "HEAD") == "5"
-    assert (tmp_path / "copy" / "file4").is_file()
-    assert list(dest.parent.iterdir()) == [dest]
+        bring(tree, bundle(full, "whole"), wanted)
+        assert git(tree.path, "for-each-ref", "--format=%(objectname) %(refname)") == f"{wanted} refs/remotes/origin/pinned"
+        assert git(tree.path, "rev-parse", "HEAD") == wanted
+        git(tree.path, "fsck", "--strict")
+    assert git(tree.path, "rev-list", "--count", "HEAD") == "5"
+    assert (tree.path / "file4").is_file()
+    assert git(tree.path, "status", "--porcelain") == ""
 
 
-def test_a_shallow_clone_that_holds_the_whole_commit_is_enough(full: Path, commit: str, dest: Path, tmp_path: Path) -> None:
+def test_a_shallow_clone_that_holds_the_whole_commit_is_enough(full: Path, commit: str, tree: SourceTree, tmp_path: Path) -> None:
     git(tmp_path, "clone", "--quiet", "--depth", "2", f"file://{full}", "shallow")
     git(tmp_path / "shallow", "fetch", "--quiet", "--unshallow")
-    _bundle.make_mirror(bundle(tmp_path / "shallow", "unshallowed"), dest, commit)
-    assert git(dest, "rev-list", "--count", "pinned") == "5"
+    bring(tree, bundle(tmp_path / "shallow", "unshallowed"), commit)
+    assert git(tree.path, "rev-list", "--count", "HEAD") == "5"
 
 
 def test_the_header_is_read_and_the_file_stands_at_the_pack() -> None:
@@ -161,23 +166,23 @@ def test_the_header_is_read_and_the_file_stands_at_the_pack() -> None:
     _bundle.refuse_parts(_bundle.Header("3", ["object-format=sha1"], [], ["HEAD"]))
 
 
-def test_a_bundle_of_format_3_that_git_cannot_unpack_may_be_too_new(full: Path, commit: str, dest: Path) -> None:
+def test_a_bundle_of_format_3_that_git_cannot_unpack_may_be_too_new(full: Path, commit: str) -> None:
     path = bundle(full, "three", "--all")
     path.write_bytes(b"# v3 git bundle\n@object-format=md5\n" + path.read_bytes().partition(b"\n")[2])
     with pytest.raises(_bundle.BundleError) as caught:
-        _bundle.make_mirror(path, dest, commit)
+        _bundle.prove(path, commit)
     assert "add --version=2" in _bundle.explain(caught.value, "x", commit, "megatron")
 
 
 def play(tmp_path: Path, url: Path, commit: str) -> tuple[int, str]:
-    """The checkout of role cluster, played on this machine below `tmp_path`."""
-    tasks = [{"ansible.builtin.include_tasks": str(ROOT / "roles/cluster/tasks" / name)} for name in ("checkout_inspect.yml", "checkout.yml")]
-    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    """Role git_checkout, played on this machine below `tmp_path`."""
+    arguments = {"git_checkout_path": str(tmp_path / "T"), "git_checkout_url": str(url), "git_checkout_version": commit,
+                 "git_checkout_variables": "megatron", "git_checkout_exclude": ["/logs/"], "git_checkout_beside": ["logs/"]}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [
+        {"ansible.builtin.import_role": {"name": "ascend.cluster.git_checkout"}, "vars": arguments}]}]))
     variables = {
-        "ansible_become": False, "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "cluster_user": "nobody",
-        "cluster_artifact_dir": str(tmp_path / "artifacts"),
-        "cluster_checkout": {"name": "T", "path": str(tmp_path / "T"), "url": str(url), "version": commit, "variables": "megatron",
-                             "accept_edits": False, "exclude": ["/logs/"]},
+        "ansible_become": False, "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "cluster_user": getpass.getuser(),
+        "__cluster_guard": False, "cluster_artifact_dir": str(tmp_path / "artifacts"),
     }
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
     done = subprocess.run(["ansible-playbook", "-i", "localhost,", str(tmp_path / "play.yml"), "-e", json.dumps(variables)],
@@ -191,10 +196,15 @@ def test_the_role_refuses_a_shallow_bundle_and_takes_a_whole_one_afterwards(full
     assert "it was made in a shallow clone" in output
     assert "`git fetch --unshallow` completes a shallow one" in output
     assert not (tmp_path / "T").exists()
-    assert [path.name for path in (tmp_path / "artifacts").iterdir()] == ["T.bundle"]
+    assert [path.name for path in (tmp_path / "artifacts").iterdir()] == ["megatron.bundle"]
     status, output = play(tmp_path, bundle(full, "whole"), commit)
     assert status == 0, output
     assert git(tmp_path / "T", "rev-list", "--count", "HEAD") == "5"
+    assert (tmp_path / "T/logs").is_dir()
+    assert "/logs/" in (tmp_path / "T/.git/info/exclude").read_text().splitlines()
+    status, output = play(tmp_path, tmp_path / "gone.bundle", commit)  # of a tree that is as wanted nothing is asked
+    assert status == 0, output
+    assert "changed=0" in output
 
 
 def test_the_rehearsal_does_not_bundle_a_shallow_clone(full: Path, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

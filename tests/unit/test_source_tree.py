@@ -222,3 +222,32 @@ def test_untracked_and_ignored_files(tree: st.SourceTree) -> None:
     (tree.path / "logs" / "a").write_text("x")
     state = tree.inspect()
     assert (state["edits"], state["untracked"]) == ([], ["mine.py"])
+
+
+def test_what_is_to_lie_beside_the_sources_is_missed_and_made(tree: st.SourceTree) -> None:
+    exclude, beside = ["/logs/", "*.tmp"], ["logs/", "megatron/__init__.py"]
+    file = tree.exclude_file()
+    file.write_text("/mine/")
+    state = tree.inspect(exclude, beside)
+    assert state["missing"] == ["logs/", "megatron/__init__.py", str(file)]
+    assert tree.inspect()["missing"] == []
+    (tree.path / "megatron/__init__.py").write_text("x")
+    tree.make(exclude, beside)
+    assert (tree.path / "logs").is_dir()
+    assert (tree.path / "megatron/__init__.py").read_text() == "x"
+    assert file.read_text() == "/mine/\n# BEGIN ascend.cluster\n/logs/\n*.tmp\n# END ascend.cluster\n"
+    assert tree.inspect(exclude, beside)["missing"] == []
+    assert tree.inspect(["/other/"], beside)["missing"] == [str(file)]
+
+
+def test_the_block_of_patterns_is_replaced_where_it_is() -> None:
+    text = st.with_block("a\n", ["x"]) + "b\n"
+    assert st.with_block(text, ["y", "z"]) == "a\n# BEGIN ascend.cluster\ny\nz\n# END ascend.cluster\nb\n"
+    assert st.with_block(text, ["x"]) == text
+    assert st.with_block("# BEGIN ascend.cluster\ncut", ["x"]).startswith("# BEGIN ascend.cluster\ncut\n# BEGIN")
+
+
+def test_imports_of_the_script() -> None:
+    text = "import a.b\nfrom c import d, e\n  import f\n# import g\nfrom h.i import (j)\nimport k as l\n"
+    assert st.read_imports(text) == ["a.b", "c.d", "k"]
+    assert st.read_imports(PATCHED) == ["os", "torch", "ascendspeed.megatron_adaptor", "functools.partial"]

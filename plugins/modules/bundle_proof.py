@@ -1,25 +1,20 @@
 #!/usr/bin/python
-"""A bare repository made of a git bundle."""
+"""Prove that a git bundle holds the whole history of a commit."""
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: bundle_mirror
-short_description: A bare repository made of a git bundle
+module: bundle_proof
+short_description: Prove that a git bundle holds the whole history of a commit
 description:
-  - Makes a repository that git can clone and fetch from, of a bundle, and proves that the whole history of one commit is in it.
-  - A bundle of a shallow or partial clone, of a range, without the commit, or damaged is refused; then O(dest) stays as it was.
-  - The repository is made anew each time, of nothing but the bundle.
+  - A bundle of a shallow or partial clone, of a range, without the commit, or damaged is refused, with words of what to do about it.
+  - git itself takes some of these without a word.
 options:
   path:
-    description: The bundle, on the node.
-    type: path
-    required: true
-  dest:
-    description: The bare repository. Its folder must exist.
+    description: The bundle, on the node. What is needed to unpack it is made in its folder, and removed again.
     type: path
     required: true
   commit:
-    description: The commit, 40 digits. The repository's only branch, C(pinned), is this one.
+    description: The commit, 40 digits.
     type: str
     required: true
   source:
@@ -31,16 +26,15 @@ options:
     type: str
     required: true
 attributes:
-  check_mode: {support: partial, description: Looks at nothing and reports a change.}
+  check_mode: {support: partial, description: "Looks at nothing: the bundle was not brought."}
   diff_mode: {support: none, description: There is none.}
 author: Ascend cluster maintainers
 """
 
 EXAMPLES = r"""
-- name: Make a repository of the bundle
-  ascend.cluster.bundle_mirror:
-    path: /opt/ascend-cluster/artifacts/Megatron-LM.bundle
-    dest: /opt/ascend-cluster/artifacts/Megatron-LM.git
+- name: Prove the bundle
+  ascend.cluster.bundle_proof:
+    path: /opt/ascend-cluster/artifacts/megatron.bundle
     commit: 9de386d08770d7296263a590171ace4ae45348ad
     source: "{{ megatron_url }}"
     variables: megatron
@@ -52,7 +46,7 @@ RETURN = r"""
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.cluster.plugins.module_utils._bundle import BundleError, explain, make_mirror
+from ansible_collections.ascend.cluster.plugins.module_utils._bundle import BundleError, explain, prove
 from ansible_collections.ascend.cluster.plugins.module_utils._source_tree import TreeError
 
 
@@ -61,7 +55,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "dest": {"type": "path", "required": True},
             "commit": {"type": "str", "required": True},
             "source": {"type": "str", "required": True},
             "variables": {"type": "str", "required": True},
@@ -69,14 +62,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    if not module.check_mode:  # in check mode the bundle was not brought
+    if not module.check_mode:
         try:
-            make_mirror(Path(given["path"]), Path(given["dest"]), given["commit"])
+            prove(Path(given["path"]), given["commit"])
         except BundleError as error:
             module.fail_json(msg=explain(error, given["source"], given["commit"], given["variables"]))
         except (OSError, TreeError) as error:
-            module.fail_json(msg=f"No repository could be made of {given['path']}: {error}")
-    module.exit_json(changed=True)
+            module.fail_json(msg=f"{given['path']} cannot be proved: {error}")
+    module.exit_json(changed=False)
 
 
 if __name__ == "__main__":
