@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Iterable, Mapping, Sequence
 
 import yaml
+from ansible_collections.ascend.cluster.plugins.module_utils._renamed import RENAMED
 
 # Of all names of the roles none but a variant of the same is this close: plan_tensor_parallel_size is .89 from
 # plan_tensor_model_parallel_size, cluster_uuid .83 from cluster_unit.
@@ -59,7 +60,7 @@ def judge(names: Mapping[str, Iterable[str]], known: Iterable[str], project: Pat
         project: the checkout, whose roles say which names there are.
 
     Returns:
-        ``errors``: names close to one that exists; ``warnings``: others that begin like those of a role.
+        ``errors``: names close to one that exists, and old names; ``warnings``: others that begin like those of a role.
     """
     public, used, begins = of_roles(project)
     skipped = used | set(known)
@@ -73,6 +74,10 @@ def judge(names: Mapping[str, Iterable[str]], known: Iterable[str], project: Pat
         ours = name.startswith(begins)
         near = _near(name, public, ours)
         where = _where(hosts, len(names))
+        if name in RENAMED:
+            found["errors"].append(f"{name} is set for {where}, and changes nothing: {RENAMED[name]} where it is set "
+                                   "(the inventory, group_vars, host_vars or -e).")
+            continue
         otherwise = "one that belongs to something else goes into preflight_known_variables"
         if name.startswith("plan_"):
             otherwise = f"an argument of Megatron-LM or AscendSpeed that has no variable goes into plan_extra_arguments, {otherwise}"
