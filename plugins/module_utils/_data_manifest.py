@@ -15,6 +15,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Union
 
+from ansible_collections.ascend.cluster.plugins.module_utils._index_cache import Record, tell
+
 # Bytes read at once.
 BLOCK = 8 << 20
 # Seconds after a file's last change from which its times tell it from any later content: file systems count in ticks,
@@ -121,13 +123,17 @@ class Hashes:
         with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 1))) as pool:
             return dict(zip(listed, pool.map(one, listed)))
 
-    def save(self) -> None:
-        """Keep what is known for the next run, whole or not at all; files that are gone are forgotten.
+    def known(self) -> dict[str, Proof]:
+        """Return what is known of the files that are still there. Another process than the one that saves may ask."""
+        return {path: proof for path, proof in self._known.items() if os.path.exists(path)}
+
+    def save(self, known: dict[str, Proof] | None = None) -> None:
+        """Keep what is known (to this object, or as given) for the next run, whole or not at all; files that are gone are forgotten.
 
         Raises:
             OSError: it cannot be written.
         """
-        known = {path: proof for path, proof in self._known.items() if os.path.exists(path)}
+        known = self.known() if known is None else known
         if self._path is None or known == self._kept:
             return
         folder = os.path.dirname(self._path)
@@ -214,18 +220,18 @@ def parse(text: str) -> dict[str, str]:
     return listed
 
 
-def compare(expected: Mapping[str, str], index_cache: str, hashes: Hashes) -> dict[str, Any]:
-    """Compare this node's files with a list of path to SHA-256.
+def compare(expected: Mapping[str, str], index_cache: str, hashes: Hashes, record: Record, shared_now: bool) -> dict[str, Any]:
+    """Compare this node's files with a list of path to SHA-256; `record` and `shared_now` as for :func:`_index_cache.tell`.
 
     Returns:
         Path to proof of the files on the list that could be read, under ``files``. Sorted paths under ``missing`` (not
-        there), ``differing`` (other content), ``unreadable`` (with the reason) and ``extra`` (files of the index cache that the
-        list lacks: Megatron takes one whose name fits, whatever data it was made of).
+        there), ``differing`` (other content), ``unreadable`` (with the reason), ``extra`` (files of the index cache that the
+        list lacks: Megatron takes one whose name fits, whatever data it was made of) and ``foreign`` (others there, which it does not).
 
     Raises:
         ManifestError: a file changes while it is read.
     """
-    differences: dict[str, Any] = {"files": {}, "missing": [], "differing": [], "unreadable": [], "extra": []}
+    differences: dict[str, Any] = {"files": {}, "missing": [], "differing": [], "unreadable": [], "extra": [], "foreign": []}
     for path, found in sorted(hashes.all(expected).items()):
         if isinstance(found, (FileNotFoundError, NotADirectoryError)):
             differences["missing"].append(path)
@@ -237,12 +243,14 @@ def compare(expected: Mapping[str, str], index_cache: str, hashes: Hashes) -> di
                 differences["differing"].append(path)
     # A folder that cannot be listed shows by its files.
     with contextlib.suppress(OSError):
-        differences["extra"] = sorted(path for path in files_below(index_cache) if path not in expected)
+        differences["extra"], differences["foreign"] = tell(files_below(index_cache), expected, record, shared_now)
     return differences
 
 
-def in_words(result: Mapping[str, Any], most: int = 10) -> str:
+def in_words(result: Mapping[str, Any], most: int = 3) -> str:
     """Describe what `compare` found, naming at most `most` paths of each kind; empty when nothing differs."""
+    def named(paths: list[str]) -> str:
+        return ", ".join(paths) if len(paths) <= most else f"{len(paths)} files, of them {', '.join(paths[:most])}"
+
     words = {"missing": "missing", "differing": "other content", "unreadable": "unreadable", "extra": "not on the list"}
-    return "; ".join(f"{word}: {', '.join(result[kind][:most])}{', ...' if len(result[kind]) > most else ''}"
-                     for kind, word in words.items() if result.get(kind))
+    return "; ".join(f"{word}: {named(result[kind])}" for kind, word in words.items() if result.get(kind))

@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import Iterable, Mapping, Sequence
 
 import yaml
+from ansible_collections.ascend.cluster.plugins.module_utils._renamed import RENAMED
 
 # Of all names of the roles none but a variant of the same is this close: plan_tensor_parallel_size is .89 from
 # plan_tensor_model_parallel_size, cluster_uuid .83 from cluster_unit.
 _CLOSE = 0.88
-
-# Variables that were, and what takes their place.
-REMOVED = {
-    "cluster_group": "the group of the nodes is always ascend_nodes, and a site maps its own onto it in the inventory "
-                     "(`ascend_nodes: {children: {my_group: {}}}`)",
-}
 
 
 def of_roles(project: Path) -> tuple[set[str], set[str], tuple[str, ...]]:
@@ -65,10 +60,10 @@ def judge(names: Mapping[str, Iterable[str]], known: Iterable[str], project: Pat
         project: the checkout, whose roles say which names there are.
 
     Returns:
-        ``errors``: names close to one that exists, and removed ones; ``warnings``: others that begin like those of a role.
+        ``errors``: names close to one that exists, and old names; ``warnings``: others that begin like those of a role.
     """
     public, used, begins = of_roles(project)
-    skipped = (used - set(REMOVED)) | set(known)
+    skipped = (used - set(RENAMED)) | set(known)
     owners: dict[str, list[str]] = {}
     for host, some in names.items():
         for name in some:
@@ -78,8 +73,8 @@ def judge(names: Mapping[str, Iterable[str]], known: Iterable[str], project: Pat
     for name, hosts in sorted(owners.items()):
         ours = name.startswith(begins)
         where = _where(hosts, len(names))
-        if name in REMOVED:
-            found["errors"].append(f"{name} is set for {where}, and is not read any more: {REMOVED[name]}. Take it out of where it is set "
+        if name in RENAMED:
+            found["errors"].append(f"{name} is set for {where}, and changes nothing: {RENAMED[name]} where it is set "
                                    "(the inventory, group_vars, host_vars or -e).")
             continue
         near = _near(name, public, ours)

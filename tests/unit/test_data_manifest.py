@@ -20,6 +20,7 @@ from ansible_collections.ascend.cluster.plugins.module_utils._data_manifest impo
     parse,
     proofs,
 )
+from ansible_collections.ascend.cluster.plugins.module_utils._index_cache import Record
 
 
 def sha256(data: bytes) -> str:
@@ -196,42 +197,46 @@ def test_refuses_names_that_a_list_cannot_hold(name: str, tmp_path: Path) -> Non
 
 def test_tells_missing_other_unreadable_and_extra(tmp_path: Path) -> None:
     expected = tree(tmp_path)
+    brought, older, left = (write(tmp_path / "cache" / f"{letter * 32}-GPTDataset-sample_index.npy", b"x") for letter in "abc")
     (tmp_path / "data/text.idx").unlink()
     (tmp_path / "data/text.bin").write_bytes(b"other")
     (tmp_path / "tokenizer/tokenizer.json").unlink()
     (tmp_path / "tokenizer/tokenizer.json").mkdir()
-    extra = write(tmp_path / "cache/old.npy", b"x")
-    found = compare(expected, str(tmp_path / "cache"), Hashes(None))
+    foreign = write(tmp_path / "cache/old.npy", b"x")
+    record = Record((brought, foreign), (left, foreign))
+    found = compare(expected, str(tmp_path / "cache"), Hashes(None), record, False)
+    assert (found["extra"], found["foreign"]) == ([brought, older], [left, foreign])
+    found = compare(expected, str(tmp_path / "cache"), Hashes(None), record, True)
     assert {path: proof.sha256 == expected[path] for path, proof in found.pop("files").items()} == {
         path: not path.endswith("text.bin") for path in expected if not path.endswith(("text.idx", "tokenizer.json"))}
     assert found == {"missing": [str(tmp_path / "data/text.idx")], "differing": [str(tmp_path / "data/text.bin")],
-                     "unreadable": [f"{tmp_path / 'tokenizer/tokenizer.json'} (Is a directory)"], "extra": [extra]}
+                     "unreadable": [f"{tmp_path / 'tokenizer/tokenizer.json'} (Is a directory)"], "extra": [brought],
+                     "foreign": [older, left, foreign]}
 
 
 def test_the_same_files_differ_in_nothing(tmp_path: Path) -> None:
     expected = tree(tmp_path)
-    found = compare(expected, str(tmp_path / "cache"), Hashes(None))
+    found = compare(expected, str(tmp_path / "cache"), Hashes(None), Record(), True)
     assert {path: proof.sha256 for path, proof in found.pop("files").items()} == expected
-    assert found == {"missing": [], "differing": [], "unreadable": [], "extra": []}
+    assert found == {"missing": [], "differing": [], "unreadable": [], "extra": [], "foreign": []}
     assert in_words(found) == ""
+    assert in_words({"foreign": ["/a"]}) == ""
     assert in_words({"skipped": True}) == ""
 
 
 def test_nothing_there_is_told_from_other_content(tmp_path: Path) -> None:
     expected = tree(tmp_path / "master")
-    found = compare(expected, str(tmp_path / "none"), Hashes(None))
+    found = compare(expected, str(tmp_path / "none"), Hashes(None), Record(), True)
     assert found["missing"] == []
     lacking = {path.replace("/master/", "/none/"): digest for path, digest in expected.items()}
-    found = compare(lacking, str(tmp_path / "none/cache"), Hashes(None))
+    found = compare(lacking, str(tmp_path / "none/cache"), Hashes(None), Record(), True)
     assert found["missing"] == sorted(lacking)
     assert found["differing"] == []
 
 
-def test_words_name_ten_of_each_kind() -> None:
-    words = in_words({"missing": [f"/m{n}" for n in range(11)], "differing": ["/d"]})
-    assert "/m9, ...; other content: /d" in words
-    assert "/m10" not in words
-    assert in_words({"missing": [f"/m{n}" for n in range(10)]}).endswith("/m9")
+def test_words_count_and_name_three_of_each_kind() -> None:
+    assert in_words({"missing": [f"/m{n}" for n in range(11)], "differing": ["/d"]}) == "missing: 11 files, of them /m0, /m1, /m2; other content: /d"
+    assert in_words({"missing": [f"/m{n}" for n in range(3)]}) == "missing: /m0, /m1, /m2"
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[2] / "roles" / "data_share" / "files" / "ascend-data-sender"
+PROGRAM = Path(__file__).parents[2] / "roles" / "node_transfer" / "files" / "ascend-data-sender"
 # As rsync 3.2.7 on Debian 12 asks for --times --copy-links --ignore-times --relative.
 FLAGS = "-LtIRe.iLsfxCIvu"
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from ansible_collections.ascend.cluster.plugins.filter import unknown_variables as names_filter
 from ansible_collections.ascend.cluster.plugins.module_utils import _names
+from ansible_collections.ascend.cluster.plugins.module_utils._renamed import RENAMED
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,8 +60,8 @@ def test_a_removed_variable_is_an_error_that_says_what_takes_its_place() -> None
     found = judge("cluster_group")
     assert found["warnings"] == []
     assert found["errors"] == [
-        "cluster_group is set for node1, and is not read any more: the group of the nodes is always ascend_nodes, and a site maps its own onto it in "
-        "the inventory (`ascend_nodes: {children: {my_group: {}}}`). Take it out of where it is set (the inventory, group_vars, host_vars or -e)."]
+        "cluster_group is set for node1, and changes nothing: it is not needed any more: the group of the nodes is always ascend_nodes, and a site maps its "
+        "own onto it in the inventory (`ascend_nodes: {children: {my_group: {}}}`). Remove it where it is set (the inventory, group_vars, host_vars or -e)."]
     assert judge("cluster_group", known=("cluster_group",)) == {"errors": [], "warnings": []}
 
 
@@ -88,6 +90,18 @@ def test_the_hosts_are_folded() -> None:
     few = {f"n{number}": ["plan_sed"] if number else [] for number in range(4)}
     assert "plan_sed is set for n1, n2, n3, and" in _names.judge(few, (), ROOT)["errors"][0]
     assert "is set for all nodes, and" in _names.judge({"a": ["plan_sed"], "b": ["plan_sed"]}, (), ROOT)["errors"][0]
+
+
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_an_old_name_fails_with_the_new_one(old: str) -> None:
+    found = _names.judge({"a": [old]}, (), ROOT)
+    public = _names.of_roles(ROOT)[0]
+    assert old not in public
+    assert len(found["errors"]) == 1
+    assert found["warnings"] == []
+    new = re.search(r"called (\w+) now", RENAMED[old])
+    assert new is None or (new[1] in public and new[1] in found["errors"][0])
+    assert found["errors"][0].startswith(f"{old} is set for a, and changes nothing: it is ")
 
 
 def test_no_value_is_looked_at() -> None:
