@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from preprocess_data import tokenizer as preprocessor
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from tests.unit.preprocess_tools import LIBRARY, PROGRAM, mixtral_like, preprocess, variant, write_tokenizer
+from tests.unit.preprocess_tools import LIBRARY, SENT, mixtral_like, variant, write_tokenizer
 
 CHECK = Path(__file__).parents[2] / "roles" / "tokenizer" / "files" / "check_tokenizer.py"
 # As in the launch: what does not concern the tokenizer, values and all, stands among it.
@@ -38,7 +39,7 @@ def folder_of(made: Path, spec: dict[str, Any], **config: Any) -> Path:
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """What the program says of a folder; begins with ok or refused."""
     def call(folder: Path, *more: str) -> str:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(PROGRAM.read_text(encoding="utf-8")))
+        monkeypatch.setattr(sys, "stdin", io.StringIO(SENT))
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
         status = check.main([str(folder), *LAUNCH, *more])
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -191,7 +192,7 @@ def test_code_among_the_files_runs_as_in_the_training_and_nothing_stays(tmp_path
         folder_of(folder, mixtral_like(), **{**LLAMA, "tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}, **config})
         (folder / "own.py").write_text("from transformers import LlamaTokenizerFast\nclass Own(LlamaTokenizerFast):\n    pass\n")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        done = subprocess.run([sys.executable, str(CHECK), str(folder)], input=PROGRAM.read_text(encoding="utf-8"), env={**environment, "HOME": str(home)},
+        done = subprocess.run([sys.executable, str(CHECK), str(folder)], input=SENT, env={**environment, "HOME": str(home)},
                               capture_output=True, text=True, check=False)
         assert not list(home.iterdir())
         return done.stdout
@@ -205,8 +206,8 @@ def test_writing_tokenizer_json_anew_is_offered_where_it_helps(tmp_path: Path) -
     launch = argparse.Namespace(seq_length=64, vocab_extra_ids=0, tokenizer_not_use_fast=False)
     tokenizer = check.load_training(folder_of(tmp_path, {**mixtral_like(), "post_processor": None}, **LLAMA), launch)
     ids = [tokenizer.encode("the fox")]
-    assert check.rewritten(preprocess, tokenizer, launch, ["the fox"], ids)
-    assert not check.rewritten(preprocess, tokenizer, launch, ["the fox"], [[*ids[0], 5]])
+    assert check.rewritten(preprocessor, tokenizer, launch, ["the fox"], ids)
+    assert not check.rewritten(preprocessor, tokenizer, launch, ["the fox"], [[*ids[0], 5]])
 
 
 def test_what_a_library_drops() -> None:

@@ -11,9 +11,10 @@ import sentencepiece
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from preprocess_data.tokenizer import load_encoder
 from tokenizers import Tokenizer
 
-from tests.unit.preprocess_tools import parquet, preprocess, read, run
+from tests.unit.preprocess_tools import parquet, read, run
 
 ROOT = Path(__file__).parents[2]
 SPECIAL = ["<s>", "</s>", "<unk>"]
@@ -47,7 +48,7 @@ def libraries(real: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def encoder(real: Path) -> Any:
-    made = preprocess.load_encoder(real, append_eod=False)
+    made = load_encoder(real, append_eod=False)
     assert made.pieces is not None, made.why_whole
     return made
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import struct
 import sys
@@ -13,27 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tokenizers
+from preprocess_data import __main__ as program
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-PROGRAM = Path(__file__).parents[2] / "roles" / "dataset" / "files" / "preprocess_data.py"
+# A folder, which Python runs.
+PROGRAM = Path(__file__).parents[2] / "roles" / "dataset" / "files" / "preprocess_data"
+# As role tokenizer sends it: its files by name.
+SENT = json.dumps({path.name: path.read_text(encoding="utf-8") for path in PROGRAM.glob("*.py")})
 # The tests run with the newest releases, and with those that role conda_env installs. From 0.19 on a Metaspace says whether it
 # splits, and older ones know no other than one that does; from 0.20 on merges are pairs.
 LIBRARY = tuple(int(part) for part in tokenizers.__version__.split(".")[:2])
 # Of hypothesis. With the pinned packages less depends on chance: their releases no longer change.
 EXAMPLES = 150 if sys.version_info >= (3, 9) else 50
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-
-
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("preprocess_data", PROGRAM)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-preprocess = load()
 
 
 def mixtral_like() -> dict[str, Any]:
@@ -157,7 +148,7 @@ def csv_file(path: Path, texts: list[str | None]) -> Path:
 
 def run(source: Path | list[str], tokenizer: Path, prefix: Path, *more: str) -> int:
     words = [str(source)] if isinstance(source, Path) else source
-    status: int = preprocess.main(["--input", *words, "--tokenizer-name-or-path", f"{tokenizer}/", "--output-prefix", str(prefix),
+    status: int = program.main(["--input", *words, "--tokenizer-name-or-path", f"{tokenizer}/", "--output-prefix", str(prefix),
                                    "--tokenizer-type", "PretrainedFromHF", *more])
     return status
 

@@ -12,7 +12,7 @@ from typing import Iterator
 
 import pytest
 
-from tests.unit.preprocess_tools import PROGRAM, csv_file, files, jsonl, older, parquet, variant, write_tokenizer
+from tests.unit.preprocess_tools import PROGRAM, SENT, csv_file, files, jsonl, older, parquet, variant, write_tokenizer
 from tests.unit.python38 import ROOT, python38, real_model
 
 CHECK = ROOT / "roles" / "tokenizer" / "files" / "check_tokenizer.py"
@@ -102,6 +102,6 @@ def test_the_role_says_how_tokenizer_model_alone_is_converted(tmp_path: Path) ->
     command = re.search("`(.*)`", message)
     assert command
     subprocess.run(command.group(1), shell=True, cwd=source, check=True, capture_output=True)
-    done = subprocess.run([str(python), str(CHECK), str(source)], input=PROGRAM.read_text(), capture_output=True, text=True, check=False)
+    done = subprocess.run([str(python), str(CHECK), str(source)], input=SENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("41 probe texts get the same ids from the preprocessor (tokenizers ")

@@ -11,6 +11,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from preprocess_data import pieces
+from preprocess_data.dataset import Output, chunks_of
+from preprocess_data.messages import PreprocessError
+from preprocess_data.sources import ParquetSource
+from preprocess_data.tokenizer import Encoder, load_encoder, why_not_alone
 from tokenizers import Tokenizer
 
 from tests.unit.preprocess_tools import (
@@ -23,7 +28,6 @@ from tests.unit.preprocess_tools import (
     mixtral_like,
     names,
     parquet,
-    preprocess,
     read,
     run,
     variant,
@@ -77,7 +81,7 @@ def test_ids_are_those_of_the_tokenizer(
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(name=st.sampled_from(PIECEWISE), texts=st.lists(TEXT, min_size=1, max_size=25).map(lambda texts: [text for text in texts if text] or ["fox"]))
 def test_pieces_alone_give_the_ids_of_the_tokenizer(name: str, texts: list[str], folders: dict[str, Path]) -> None:
-    encoder = preprocess.load_encoder(folders[name], append_eod=False)
+    encoder = load_encoder(folders[name], append_eod=False)
     own = Tokenizer.from_file(str(folders[name] / "tokenizer.json"))
     array, special = encoder.pieces.canonical(pa.array(texts))
     plain = [text for text, left_out in zip(texts, special) if not left_out]
@@ -89,7 +93,7 @@ def test_pieces_alone_give_the_ids_of_the_tokenizer(name: str, texts: list[str],
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Count the documents that go either way; not those encoded for comparison."""
     seen = {"pieces": 0, "whole": 0}
-    by_pieces, whole = preprocess.Pieces.encode, preprocess.Encoder.encode_whole
+    by_pieces, whole = pieces.Pieces.encode, Encoder.encode_whole
 
     def count_pieces(self: Any, texts: Any) -> Any:
         seen["pieces"] += len(texts)
@@ -99,9 +103,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         seen["whole"] += len(texts)
         return whole(self, texts)
 
-    monkeypatch.setattr(preprocess.Pieces, "encode", count_pieces)
-    monkeypatch.setattr(preprocess.Encoder, "encode_whole", count_whole)
-    monkeypatch.setattr(preprocess.Encoder, "disagreement", lambda self, texts: None)
+    monkeypatch.setattr(pieces.Pieces, "encode", count_pieces)
+    monkeypatch.setattr(Encoder, "encode_whole", count_whole)
+    monkeypatch.setattr(Encoder, "disagreement", lambda self, texts: None)
     return seen
 
 
@@ -145,13 +149,13 @@ def test_conditions_are_read_from_the_tokenizer(change: dict[str, Any], reason: 
     for name, value in change.items():
         inner, _, option = name.rpartition(".")
         (spec[inner] if inner else spec)[option] = value
-    with pytest.raises(preprocess.NoPieces, match=reason):
-        preprocess.piece_rules(spec)
+    with pytest.raises(pieces.NoPieces, match=reason):
+        pieces.piece_rules(spec)
 
 
 def test_cuts_are_where_no_merge_reaches_across() -> None:
     def table(pairs: list[tuple[str, str]], split_spaces: bool) -> Any:
-        return np.frombuffer(preprocess.cuts_of(pairs, split_spaces), dtype=bool).reshape(256, 256)
+        return np.frombuffer(pieces.cuts_of(pairs, split_spaces), dtype=bool).reshape(256, 256)
 
     cuts = table([("▁", "▁"), ("▁", "t"), ("▁t", "he"), ("é", "t")], split_spaces=False)
 
@@ -160,7 +164,7 @@ def test_cuts_are_where_no_merge_reaches_across() -> None:
 
     assert may_cut(b"e", b" ") and may_cut(b"\n", b" ") and may_cut(b"t", b"x")
     assert not may_cut(b" ", b" ") and not may_cut(b" ", b"t") and not may_cut(b"t", b"h") and not may_cut("é".encode(), b"t")
-    assert not cuts[:preprocess.BEGIN, 0x80:0xC0].any()  # within a character
+    assert not cuts[:pieces.BEGIN, 0x80:0xC0].any()  # within a character
     assert table([("▁", "▁")], split_spaces=True)[ord(" "), ord(" ")]
 
 
@@ -169,7 +173,7 @@ def test_a_difference_is_noticed_and_documents_are_encoded_whole(
 ) -> None:
     everywhere = np.ones((256, 256), dtype=bool)
     everywhere[:, 0x80:0xC0] = False
-    monkeypatch.setattr(preprocess, "cuts_of", lambda pairs, split: everywhere.tobytes())
+    monkeypatch.setattr(pieces, "cuts_of", lambda pairs, split: everywhere.tobytes())
     assert run(parquet(tmp_path / "x.parquet", ["the fox", "a dog"]), tokenizer, tmp_path / "a", "--workers", "1") == 0
     assert "differs from that of their pieces" in capsys.readouterr().out
     own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
@@ -178,8 +182,8 @@ def test_a_difference_is_noticed_and_documents_are_encoded_whole(
 
 
 def test_pieces_are_forgotten_when_there_are_too_many(tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preprocess, "CACHE_PIECES", 20)
-    encoder = preprocess.load_encoder(tokenizer, append_eod=False)
+    monkeypatch.setattr(pieces, "CACHE_PIECES", 20)
+    encoder = load_encoder(tokenizer, append_eod=False)
     own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     for number in range(20):
         texts = [f"the fox {number}", f"brown{number} dogs"]
@@ -190,7 +194,7 @@ def test_pieces_are_forgotten_when_there_are_too_many(tokenizer: Path, monkeypat
 
 @pytest.mark.parametrize(("entries", "dtype"), [(65499, "uint16"), (65500, "int32")])
 def test_type_of_an_id_follows_the_vocabulary(entries: int, dtype: str) -> None:
-    assert preprocess.Encoder("x", entries, list).dtype == dtype
+    assert Encoder("x", entries, list).dtype == dtype
 
 
 def test_wide_vocabulary_is_written_and_read(tmp_path: Path) -> None:
@@ -204,12 +208,12 @@ def test_wide_vocabulary_is_written_and_read(tmp_path: Path) -> None:
 
 
 def test_ids_beyond_their_type_are_refused() -> None:
-    with pytest.raises(preprocess.PreprocessError, match="gave id 70000"):
-        preprocess.Encoder("x", 10, lambda texts: [[70000]]).encode(pa.array(["a"]))
+    with pytest.raises(PreprocessError, match="gave id 70000"):
+        Encoder("x", 10, lambda texts: [[70000]]).encode(pa.array(["a"]))
 
 
 def test_offsets_beyond_32_bits(tmp_path: Path) -> None:
-    output = preprocess.Output(str(tmp_path / "a"))
+    output = Output(str(tmp_path / "a"))
     output._lengths = [np.array([2**30, 2**30], np.int32), np.array([], np.int32), np.array([5, 1], np.int32)]
     raw = b"".join(output._index("int32"))
     assert np.frombuffer(raw, np.int64, 4, 34 + 16).tolist() == [0, 2**32, 2**33, 2**33 + 20]
@@ -294,7 +298,7 @@ def test_tokenizer_json_alone_only_where_it_is_the_whole_truth(
 ) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     path = tokenizer / "tokenizer.json"
-    found = preprocess.why_not_alone(tmp_path, Tokenizer.from_file(str(path)), json.loads(path.read_text()))
+    found = why_not_alone(tmp_path, Tokenizer.from_file(str(path)), json.loads(path.read_text()))
     if reason is None:
         assert found is None
     else:
@@ -316,9 +320,9 @@ def test_eod_is_the_id_that_the_library_gives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["prepend", "missing-bytes"])
 def test_the_first_chunk_of_pieces_alone_is_a_small_one(kind: str, tmp_path: Path) -> None:
-    encoder = preprocess.load_encoder(write_tokenizer(tmp_path / "tokenizer", variant(kind)), append_eod=False)
-    source = preprocess.ParquetSource(parquet(tmp_path / "x.parquet", ["fox1 fox2 "] * 250), "text", 1000)
-    sizes = [len(chunk.texts) for chunk in preprocess.chunks_of(source, 0, 1000, encoder)]
+    encoder = load_encoder(write_tokenizer(tmp_path / "tokenizer", variant(kind)), append_eod=False)
+    source = ParquetSource(parquet(tmp_path / "x.parquet", ["fox1 fox2 "] * 250), "text", 1000)
+    sizes = [len(chunk.texts) for chunk in chunks_of(source, 0, 1000, encoder)]
     assert len(set(sizes[1:-1])) == 1 and 500 < 10 * sizes[1] <= 1000
     assert sizes[0] == (sizes[1] // 2 if kind == "prepend" else sizes[1])
 

@@ -2,12 +2,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
+import multiprocessing
 import os
 import resource
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -17,9 +16,14 @@ from typing import Any, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from preprocess_data import messages, pieces
+from preprocess_data.files import alone_in
+from preprocess_data.messages import PreprocessError
+from preprocess_data.sources import Source
+from preprocess_data.tokenizer import Encoder, load_encoder
 from tokenizers import Tokenizer
 
-from tests.unit.preprocess_tools import PROGRAM, csv_file, files, jsonl, mixtral_like, names, parquet, preprocess, read, run, variant, write_tokenizer
+from tests.unit.preprocess_tools import PROGRAM, csv_file, files, jsonl, mixtral_like, names, parquet, program, read, run, variant, write_tokenizer
 
 ROOT = Path(__file__).parents[2]
 WHOLE = {f"a_text_document.{end}" for end in ("bin", "idx", "manifest.json")}
@@ -88,23 +92,9 @@ def test_same_bytes_whatever_the_workers(make: object, kind: str, tmp_path: Path
     assert files(tmp_path / "1" / "a") == files(tmp_path / "2" / "a") == files(tmp_path / "3" / "a")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_pandas_stays_out(workers: str, tokenizer: Path, tmp_path: Path) -> None:
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "pandas.py").write_text("import os\nopen(os.environ['IMPORTED'], 'w').close()\n__version__ = '99.0'\n")
-    imported = tmp_path / "imported"
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "modules"), "IMPORTED": str(imported)}
-    words = command(parquet(tmp_path / "x.parquet", ["the fox"] * 100), tokenizer, tmp_path / "a", "--workers", workers, "--chunk-mib", "0.0001")
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert not imported.exists()
-    assert done.returncode == 0, done.stderr
-    subprocess.run([sys.executable, "-c", "import pyarrow; pyarrow.array([0])"], env=environment, check=False)
-    assert imported.exists(), "Arrow no longer imports pandas by itself: nothing needs to keep it out"
-
-
 def test_small_inputs_need_no_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = write_tokenizer(tmp_path / "tokenizer", variant("missing-bytes"))
-    monkeypatch.setattr(preprocess, "Pool", None)
+    monkeypatch.setattr("preprocess_data.processes.Pool", None)
     assert run(parquet(tmp_path / "x.parquet", ["the fox"] * 1000), tokenizer, tmp_path / "a", "--workers", "8") == 0
 
 
@@ -156,7 +146,7 @@ def all_gone(processes: list[int]) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_ended_while_threads_encode_pieces(number: int, tokenizer: Path, long_input: Path, tmp_path: Path) -> None:
+def test_ended_while_pieces_are_encoded(number: int, tokenizer: Path, long_input: Path, tmp_path: Path) -> None:
     words = command(long_input, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.05", "--log-interval", "10")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
@@ -164,7 +154,7 @@ def test_ended_while_threads_encode_pieces(number: int, tokenizer: Path, long_in
             if " rows, " in line:
                 break
         started = children(process.pid)
-        assert len(started) == 1
+        assert len(started) == 2
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
     assert process.returncode == (128 + signal.SIGTERM if number == signal.SIGTERM else -number), error
@@ -179,7 +169,7 @@ def test_a_signal_is_heeded_whatever_swallows_exceptions(tokenizer: Path, tmp_pa
             time.sleep(0.01)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(preprocess.Encoder, "disagreement", swallow)
+    monkeypatch.setattr(Encoder, "disagreement", swallow)
     with pytest.raises(SystemExit) as ended:
         run(parquet(tmp_path / "x.parquet", ["the fox"] * 100), tokenizer, tmp_path / "out" / "a")
     assert ended.value.code == 128 + signal.SIGTERM
@@ -193,7 +183,7 @@ def test_a_signal_is_heeded_where_all_rows_are_empty(tokenizer: Path, tmp_path: 
             os.kill(os.getpid(), signal.SIGTERM)
             yield 1, pa.array([], pa.string())
 
-    monkeypatch.setattr(preprocess.Source, "texts", empty)
+    monkeypatch.setattr(Source, "texts", empty)
     with pytest.raises(SystemExit):
         run(parquet(tmp_path / "x.parquet", [""]), tokenizer, tmp_path / "out" / "a")
 
@@ -201,7 +191,7 @@ def test_a_signal_is_heeded_where_all_rows_are_empty(tokenizer: Path, tmp_path: 
 def test_a_signal_that_is_ignored_stays_so(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        monkeypatch.setattr(preprocess.Encoder, "disagreement", lambda self, texts: os.kill(os.getpid(), signal.SIGINT))
+        monkeypatch.setattr(Encoder, "disagreement", lambda self, texts: os.kill(os.getpid(), signal.SIGINT))
         assert run(parquet(tmp_path / "x.parquet", ["the fox"]), tokenizer, tmp_path / "out" / "a") == 0
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
@@ -229,10 +219,10 @@ def test_a_signal_to_all_of_a_group(when: str, kind: str, long_input: Path, tmp_
 
 def test_who_asks_again_later_is_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
-    monkeypatch.setattr(preprocess, "STOPPED", [(signal.SIGTERM, time.monotonic() - 3)])
+    monkeypatch.setattr(messages, "STOPPED", [(signal.SIGTERM, time.monotonic() - 3)])
     monkeypatch.setattr(signal, "signal", lambda number, action: ended.append(action))
     monkeypatch.setattr(os, "kill", lambda process, number: ended.append(number))
-    preprocess.stop(signal.SIGTERM, None)
+    messages.stop(signal.SIGTERM, None)
     assert ended == [signal.SIG_DFL, signal.SIGTERM]
 
 
@@ -252,25 +242,23 @@ def test_no_memory_left(workers: str, tokenizer: Path, tmp_path: Path, monkeypat
     def fail(self: object, texts: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(preprocess.Encoder, "disagreement", lambda self, texts: None)
-    monkeypatch.setattr(preprocess.Pieces, "encode", fail)
+    monkeypatch.setattr(Encoder, "disagreement", lambda self, texts: None)
+    monkeypatch.setattr(pieces.Pieces, "encode", fail)
     source = parquet(tmp_path / "x.parquet", ["the fox"] * 100)
     assert "no memory left. Use fewer --workers" in refused(capsys, tmp_path, source, tokenizer, "--workers", workers, "--chunk-mib", "0.0001")
 
 
-@pytest.mark.parametrize(("kind", "workers"), [("prepend", 1), ("missing-bytes", 2)])
-def test_a_worker_that_is_killed_is_an_error(kind: str, workers: int, long_input: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["prepend", "missing-bytes"])
+def test_a_worker_that_is_killed_is_an_error(kind: str, long_input: Path, tmp_path: Path) -> None:
     tokenizer = write_tokenizer(tmp_path / "tokenizer", variant(kind))
-    # New pieces without end: runs of spaces are not cut.
-    source = long_input if workers > 1 else parquet(tmp_path / "x.parquet", [f"the{' ' * number}fox" for number in range(5000)])
-    words = command(source, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.1", "--log-interval", "10")
+    words = command(long_input, tokenizer, tmp_path / "out" / "a", "--workers", "2", "--chunk-mib", "0.1", "--log-interval", "10")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
         for line in process.stdout:
             if " rows, " in line:
                 break
         killed, *others = children(process.pid)
-        assert len(others) == workers - 1
+        assert len(others) == 1
         os.kill(killed, signal.SIGKILL)
         error = process.stderr.read()
     assert process.returncode == 1
@@ -280,10 +268,10 @@ def test_a_worker_that_is_killed_is_an_error(kind: str, workers: int, long_input
 
 def test_an_error_in_a_worker_is_told(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(self: object, texts: object, whole: bool = False) -> None:
-        raise preprocess.PreprocessError("The tokenizer gave id 70000")
+        raise PreprocessError("The tokenizer gave id 70000")
 
-    monkeypatch.setattr(preprocess.Encoder, "disagreement", lambda self, texts: None)
-    monkeypatch.setattr(preprocess.Encoder, "encode", fail)
+    monkeypatch.setattr(Encoder, "disagreement", lambda self, texts: None)
+    monkeypatch.setattr(Encoder, "encode", fail)
     source = parquet(tmp_path / "x.parquet", ["the fox"] * 100)
     assert "gave id 70000" in refused(capsys, tmp_path, source, tokenizer, "--workers", "2", "--chunk-mib", "0.0001")
 
@@ -386,13 +374,12 @@ def test_missing_input(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_input_that_changes_meanwhile(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     source = jsonl(tmp_path / "x.jsonl", ["the fox"])
-    load_encoder = preprocess.load_encoder
 
     def slow(*given: Any) -> object:
         jsonl(source, ["another", "fox"])
         return load_encoder(*given)
 
-    monkeypatch.setattr(preprocess, "load_encoder", slow)
+    monkeypatch.setattr("preprocess_data.tokenizer.load_encoder", slow)
     assert "has changed while it was read" in refused(capsys, tmp_path, source, tokenizer)
 
 
@@ -421,7 +408,7 @@ def test_full_disk(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_two_at_once(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
-    with preprocess.alone_in(tmp_path / "out"):
+    with alone_in(tmp_path / "out", print):
         message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
     assert "Another preprocessing is at work" in message
 
@@ -437,65 +424,8 @@ def test_log_file_tells_the_same(tokenizer: Path, tmp_path: Path, capsys: pytest
 
 def test_help_states_the_bound_of_memory(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        preprocess.arguments(["--help"])
+        program.arguments(["--help"])
     assert "MiB + workers x (" in capsys.readouterr().out
-
-
-class Echo:
-    """What a companion is asked in tests."""
-
-    def process(self) -> int:
-        return os.getpid()
-
-    def echo(self, *given: Any) -> list[Any]:
-        return list(given)
-
-    def refuse(self) -> None:
-        raise preprocess.PreprocessError("No. Ask for something else.")
-
-    def fail(self) -> None:
-        raise KeyError("lost")
-
-
-@pytest.fixture
-def companion() -> Any:
-    made = preprocess.Companion(Echo)
-    yield made
-    made.close()
-
-
-def test_a_companion_answers_from_its_own_process(companion: Any) -> None:
-    assert companion.process() not in (os.getpid(), 0)
-    assert companion.echo(b"x" * 300_000, ["▁", 1], {"a": None}) == [b"x" * 300_000, ["▁", 1], {"a": None}]
-
-
-def test_what_a_companion_raises_is_raised_here(companion: Any) -> None:
-    with pytest.raises(preprocess.PreprocessError, match=r"^No. Ask for something else.$"):
-        companion.refuse()
-    with pytest.raises(preprocess.PreprocessError, match=r"A worker failed: KeyError: 'lost'"):
-        companion.fail()
-    assert companion.echo(1) == [1]
-
-
-def test_a_companion_that_cannot_be_made_says_why(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text("{}")
-    made = preprocess.Companion(lambda: preprocess.TokenizerJson(tmp_path))
-    with pytest.raises(preprocess.PreprocessError, match=r"tokenizer\.json cannot be loaded by tokenizers"):
-        made.described()
-    made.close()
-
-
-def test_a_companion_that_is_killed_is_told(companion: Any) -> None:
-    os.kill(companion.process(), signal.SIGKILL)
-    with pytest.raises(preprocess.PreprocessError, match="was ended by signal 9"):
-        companion.echo()
-
-
-def test_half_an_answer_is_none(companion: Any) -> None:
-    os.kill(companion.process(), signal.SIGKILL)
-    companion._answers = io.BytesIO(struct.pack("<Q", 100) + b"half")
-    with pytest.raises(preprocess.PreprocessError, match="was ended by signal 9"):
-        companion.echo()
 
 
 def test_no_room_for_a_process(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -505,26 +435,15 @@ def test_no_room_for_a_process(tokenizer: Path, tmp_path: Path, monkeypatch: pyt
     fork = os.fork
     monkeypatch.setattr(os, "fork", refuse)
     source = parquet(tmp_path / "x.parquet", ["a"] * 1000)
-    assert "raise the limit of this user's processes" in refused(capsys, tmp_path, source, tokenizer)
-    forks = iter([fork, fork, refuse])  # the companion, a worker of the pool, and no more
+    assert "raise the limit of this user's processes" in refused(capsys, tmp_path, source, tokenizer, "--workers", "2", "--chunk-mib", "0.0001")
+    forks = iter([fork, refuse])  # a worker, and no more
     monkeypatch.setattr(os, "fork", lambda: next(forks)())
     whole = write_tokenizer(tmp_path / "whole", variant("missing-bytes"))
     assert "raise the limit of this user's processes" in refused(capsys, tmp_path, source, whole, "--workers", "2", "--chunk-mib", "0.001")
+    assert not multiprocessing.active_children()
 
 
 def test_a_panic_of_the_library_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {**mixtral_like(), "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAA="}}
     tokenizer = write_tokenizer(tmp_path / "tokenizer", spec)
     assert "cannot be loaded by tokenizers" in refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
-
-
-def test_a_companion_ends_with_its_parent() -> None:
-    script = (f"import sys; sys.path.insert(0, {str(PROGRAM.parent)!r}); import os, preprocess_data as p\n"
-              "class Here:\n def process(self): return os.getpid()\n"
-              "made = p.Companion(Here); print(made.process(), flush=True); sys.stdin.read()")
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        number = int(parent.stdout.readline())
-        assert Path(f"/proc/{number}").exists()
-        parent.kill()
-    assert all_gone([number])

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Load a tokenizer as the preprocessor and as the training do, and compare the ids that they give for probe texts.
 
-    python check_tokenizer.py FOLDER [ARGUMENTS OF THE LAUNCH] < preprocess_data.py
+    python check_tokenizer.py FOLDER [ARGUMENTS OF THE LAUNCH] < FILES
+
+FILES is a JSON object of the files of package preprocess_data: name to text.
 
 The preprocessor reads tokenizer.json alone where it can; the training heeds tokenizer_config.json as well, which may
 say otherwise (add_prefix_space, do_lower_case, or a class with defaults of its own). The data would then be made of
@@ -20,12 +22,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import os
 import sys
 import tempfile
-import types
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
@@ -270,9 +272,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--vocab-extra-ids", type=int, default=0)
     parser.add_argument("--tokenizer-not-use-fast", action="store_true")
     launch, _ = parser.parse_known_args(argv)
-    source = sys.stdin.read()
-    if "def load_encoder" not in source:
-        parser.error("expected the program preprocess_data.py on standard input")
+    try:
+        files = dict(json.load(sys.stdin))
+    except (TypeError, ValueError):
+        parser.error("expected the files of package preprocess_data on standard input: a JSON object of names and texts")
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     folder = launch.folder.absolute()
     problems = broken_files(folder)
@@ -283,9 +286,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             problems = problems or wrong_form(folder)
             if not problems:
-                preprocess = types.ModuleType("preprocess_data")
-                exec(compile(source, "preprocess_data.py", "exec"), preprocess.__dict__)  # noqa: S102 - our own program, sent by the role
-                problems, agreed = compare(folder, launch, preprocess)
+                package = Path(home) / "preprocess_data"
+                package.mkdir()
+                for name, text in files.items():
+                    (package / name).write_text(text, encoding="utf-8")
+                sys.path.insert(0, home)
+                problems, agreed = compare(folder, launch, importlib.import_module("preprocess_data.tokenizer"))
         except ImportError as error:
             problems = [f"{sys.executable} cannot import what the tokenizer needs: {error}. Its packages are conda_env_packages (playbooks/conda_env.yml)."]
     for line in problems or [agreed]:
