@@ -19,7 +19,7 @@ options:
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ groups['ascend_nodes'] | ascend.cluster.topology(hostvars) }}"
+    msg: "{{ cluster_hosts | ascend.cluster.topology(hostvars) }}"
 """
 
 RETURN = r"""

@@ -60,8 +60,7 @@ def test_one_look_serves_all_that_find_what_they_need(tmp_path):
     assert status == 2
     assert f"node1 lacks {tmp_path}/node1/Megatron-LM/pretrain_gpt.py (made by playbooks/megatron.yml). Run the playbook named" in output
     # The first, and that of the one who lacked something then and may have got it since.
-    looks = output.split("Require | Look for what earlier roles make]")[1:]
-    assert ["ok: [node1]" in look.split("TASK [")[0] for look in looks] == [True, False, False, True], output
+    assert output.count("Require | Look for what earlier roles make]") == 2, output  # those that were skipped do not show
 
 
 def test_what_was_made_since_is_seen(tmp_path):
