@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
     ({"stderr": "one\n\n two \nthree\n", "stdout": "out", "msg": "non-zero return code"}, 2, "two / three"),
     ({"stderr": " \n", "stdout": "out\n", "msg": "non-zero return code"}, 8, "out"),
     ({"stderr": "", "stdout": "", "msg": "[Errno 2] No such file"}, 8, "[Errno 2] No such file"),
+    ({"stderr": "", "stdout": "", "msg": "non-zero return code"}, 8, "nothing was said"),
     ({}, 8, "nothing was said"),
 ])
 def test_what_a_program_said_last(result: dict[str, str], lines: int, expected: str) -> None:
@@ -31,7 +32,7 @@ def test_the_message_is_that_of_the_task() -> None:
 
 
 def test_an_attempt_fails_in_the_words_of_the_task_and_masks_secrets(tmp_path: Path) -> None:
-    script = "import sys; sys.exit('no way to https://me:geheim@h/x' if sys.argv[1:] else sys.stdin.read() != 'in')"
+    script = "import sys; sys.exit('no way to https://me:geheim@h/x' if sys.argv[1:] else sys.stdin.read() != 'in\\n')"
     task = {"argv": [sys.executable, "-c", script], "stdin": "in", "fail_msg": "This is {status}: {why}. Do that."}
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [
         {"ascend.cluster.attempt": {**task, "stdin_add_newline": True}, "ignore_errors": True},
@@ -40,7 +41,8 @@ def test_an_attempt_fails_in_the_words_of_the_task_and_masks_secrets(tmp_path: P
         {"ansible.builtin.assert": {"that": ["bad.rc == 1", "good.rc == 0", "bad is failed"]}},
     ]}]))
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
-    done = subprocess.run(["ansible-playbook", "-vvv", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")],
+    words = ["-vvv", "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    done = subprocess.run(["ansible-playbook", *words, str(tmp_path / "play.yml")],
                           cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "This is 1: no way to https://***@h/x. Do that." in done.stdout
