@@ -6,6 +6,7 @@
 """
 from __future__ import annotations
 
+import ipaddress
 import shutil
 import time
 from pathlib import Path
@@ -54,9 +55,11 @@ def _start(node: str, container: str, address: str, image: str, network: str, fo
         log(f"starting {node} again")
         podman.run("start", container)
         return
+    # The same at every start: with another one nobody reaches the address until the old one is forgotten, half a minute later.
+    mac = "02:00:" + ":".join(f"{byte:02x}" for byte in ipaddress.ip_address(address).packed)
     try:
         podman.run("run", "--detach", "--name", container, "--hostname", node, "--systemd=always",
-                   "--network", network, "--ip", address, "--publish", "127.0.0.1::22", "--dns=none",
+                   "--network", network, "--ip", address, "--mac-address", mac, "--publish", "127.0.0.1::22", "--dns=none",
                    # For the net.* sysctls of the roles; the image's init makes all others read-only.
                    "--cap-add=NET_ADMIN,SYS_ADMIN", "--security-opt", "unmask=/proc/sys", "--shm-size=1g",
                    "--label", f"{LABEL_FOLDER}={folder}", "--label", f"{LABEL_PROJECT}={PROJECT}", image)

@@ -28,7 +28,8 @@ from tests.playing import PROJECT, Site
 
 HERE = Path(__file__).parent
 FOLDER = PROJECT / ".rehearsal/faults"
-RUN = "/opt/ascend-cluster/runs/current"
+RUNS = "/opt/ascend-cluster/runs"
+RUN = f"{RUNS}/current"
 PLAN = "@rehearsal/plans/recipe.yml"
 VARIABLES = {"pretrain_new_run": True, "pretrain_unreachable_timeout": 20, "pretrain_stop_timeout": 20, "pretrain_poll_seconds": 2}
 
@@ -106,9 +107,9 @@ def one(player: Player, row: dict[str, Any]) -> dict[str, Any]:
         environment["STANDIN_ITERATION_SECONDS"] = 5
     over = threading.Event()
     outside = threading.Thread(target=player.strike, args=(row, over)) if "run" in row else None
-    # An earlier row's log is not this one's.
+    # An earlier row's log is not this one's, though both rows may be one run by its id.
     for node in player.site.nodes:
-        player.site.run(node, f"rm -f {RUN}")
+        player.site.run(node, f"rm -f {RUN} {RUNS}/*/train.log")
     if outside:
         outside.start()
     try:
