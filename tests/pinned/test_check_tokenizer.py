@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from preprocess_data import tokenizer as preprocessor
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from preprocess_data import tokenizer as preprocessor
 from tests.unit.preprocess_tools import LIBRARY, SENT, mixtral_like, variant, write_tokenizer
 
 CHECK = Path(__file__).parents[2] / "roles" / "tokenizer" / "files" / "check_tokenizer.py"

@@ -11,9 +11,9 @@ import sentencepiece
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from preprocess_data.tokenizer import load_encoder
 from tokenizers import Tokenizer
 
-from preprocess_data.tokenizer import load_encoder
 from tests.unit.preprocess_tools import parquet, read, run
 
 ROOT = Path(__file__).parents[2]
