@@ -115,10 +115,14 @@ class Source:
         return PreprocessError(f"{self.path} has no column {self.key!r}: expected a column of texts of that name, found: "
                                f"{', '.join(found)}. Set --json-keys (dataset_json_key).")
 
-    def unreadable(self, kind: str, error: Exception) -> PreprocessError:
-        """The error for a file that is not what its name says."""
-        return PreprocessError(f"{self.path} cannot be read as {kind}: {error}. The file is missing, truncated or corrupt: bring it again and "
-                               "compare its SHA-256 (dataset_src, dataset_sha256).")
+    @contextlib.contextmanager
+    def reading(self, kind: str, *errors: type[Exception]) -> Iterator[None]:
+        """Say what such errors mean: the file is not what its name says."""
+        try:
+            yield
+        except errors as error:
+            raise PreprocessError(f"{self.path} cannot be read as {kind}: {error}. The file is missing, truncated or corrupt: bring it again "
+                                  "and compare its SHA-256 (dataset_src, dataset_sha256).") from error
 
     def _stream(self) -> Any:
         return gzip.open(self.path, "rb") if self.path.name.lower().endswith(".gz") else self.path.open("rb")
@@ -129,7 +133,7 @@ class ParquetSource(Source):
 
     def __init__(self, path: Path, key: str, chunk: int) -> None:
         super().__init__(path, key, chunk)
-        with self._reading():
+        with self.reading("parquet", arrow.ArrowException, OSError):
             # Otherwise Arrow reads the column of a whole row group at once.
             self._file = arrow_parquet.ParquetFile(str(path), buffer_size=1 << 20, pre_buffer=False)
             metadata, schema = self._file.metadata, self._file.schema_arrow
@@ -144,18 +148,11 @@ class ParquetSource(Source):
         # Half a chunk by the mean row; few enough that repeated texts, which parquet stores once, stay small as well.
         self._batch = max(1, min(2048, chunk * max(self.rows, 1) // (2 * max(size, 1))))
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (arrow.ArrowException, OSError) as error:
-            raise self.unreadable("parquet", error) from error
-
     def arrays(self) -> Iterator[Any]:
         """See `Source.arrays`."""
         batches = self._file.iter_batches(batch_size=self._batch, columns=[self.key], use_threads=False)
         read, rows = 0, self.rows or 0
-        with self._reading():
+        with self.reading("parquet", arrow.ArrowException, OSError):
             for batch in batches:
                 read += batch.num_rows
                 yield batch.column(0)
@@ -192,18 +189,15 @@ class JsonSource(Source):
     def _blocks(self) -> Iterator[bytes]:
         """The file in blocks of whole lines, about a chunk each."""
         held = []
-        try:
-            with self._stream() as stream:
-                if stream.peek(3)[:3] == b"\xef\xbb\xbf":  # a byte order mark
-                    stream.read(3)
-                for data in iter(lambda: stream.read(self.chunk), b""):
-                    end = data.rfind(b"\n") + 1
-                    if end:
-                        yield b"".join([*held, data[:end]])
-                        held = []
-                    held.append(data[end:])
-        except (OSError, EOFError) as error:
-            raise self.unreadable("JSON lines", error) from error
+        with self.reading("JSON lines", OSError, EOFError), self._stream() as stream:
+            if stream.peek(3)[:3] == b"\xef\xbb\xbf":  # a byte order mark
+                stream.read(3)
+            for data in iter(lambda: stream.read(self.chunk), b""):
+                end = data.rfind(b"\n") + 1
+                if end:
+                    yield b"".join([*held, data[:end]])
+                    held = []
+                held.append(data[end:])
         if any(held):
             yield b"".join([*held, b"\n"])
 
@@ -245,33 +239,33 @@ class CsvSource(Source):
     def arrays(self) -> Iterator[Any]:
         """See `Source.arrays`."""
         csv.field_size_limit((1 << 31) - 1)
-        held: list[str] = []
-        size = 0
-        try:
-            with self._stream() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
-                rows = csv.reader(stream, strict=True)
-                try:
-                    header = next(rows, [])
-                    if self.key not in header:
-                        raise self.wrong_key(header)
-                    column = header.index(self.key)
-                    for row in filter(None, rows):
-                        if len(row) != len(header):
-                            raise PreprocessError(f"{self.path}, line {rows.line_num}: {len(row)} fields, expected {len(header)} as in "
-                                                  "the header. Mend the line; quote fields that hold commas, quotes or newlines.")
-                        held.append(row[column])
-                        size += len(row[column])
-                        if size >= self.chunk // 2:
-                            yield arrow.array(held, arrow.string())
-                            held, size = [], 0
-                except csv.Error as error:
-                    raise PreprocessError(f"{self.path}, line {rows.line_num}: not valid CSV: {error}. Mend the line.") from error
-                except UnicodeDecodeError as error:
-                    raise PreprocessError(f"{self.path}, after line {rows.line_num}: the text is not valid UTF-8 ({error}). "
-                                          "Convert the file to UTF-8.") from error
-        except (OSError, EOFError) as error:
-            raise self.unreadable("CSV", error) from error
-        yield arrow.array(held, arrow.string())
+        with self.reading("CSV", OSError, EOFError), self._stream() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream, strict=True)
+            try:
+                for held in self._held(rows):
+                    yield arrow.array(held, arrow.string())
+            except csv.Error as error:
+                raise PreprocessError(f"{self.path}, line {rows.line_num}: not valid CSV: {error}. Mend the line.") from error
+            except UnicodeDecodeError as error:
+                raise PreprocessError(f"{self.path}, after line {rows.line_num}: the text is not valid UTF-8 ({error}). "
+                                      "Convert the file to UTF-8.") from error
+
+    def _held(self, rows: Any) -> Iterator[list[str]]:
+        """The column, about half a chunk at a time."""
+        header = next(rows, [])
+        if self.key not in header:
+            raise self.wrong_key(header)
+        column, held, size = header.index(self.key), [], 0  # type: int, list[str], int
+        for row in filter(None, rows):
+            if len(row) != len(header):
+                raise PreprocessError(f"{self.path}, line {rows.line_num}: {len(row)} fields, expected {len(header)} as in the header. "
+                                      "Mend the line; quote fields that hold commas, quotes or newlines.")
+            held.append(row[column])
+            size += len(row[column])
+            if size >= self.chunk // 2:
+                yield held
+                held, size = [], 0
+        yield held
 
 
 SOURCES: dict[str, type[Source]] = {"parquet": ParquetSource, "json": JsonSource, "csv": CsvSource}
