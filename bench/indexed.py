@@ -73,6 +73,11 @@ class Dataset:
         self.lengths: Any = np.fromfile(index, dtype=np.int32, count=count, offset=HEADER.size)
         self.ids: Any = np.memmap(data, dtype=names[code], mode="r")
         self._starts: Any = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+        pointers = np.fromfile(index, dtype=np.int64, count=count, offset=HEADER.size + 4 * count)
+        if not np.array_equal(pointers, self._starts[:-1] * self.ids.itemsize):
+            raise ValueError(f"{index.name} has byte offsets that are not the sums of its lengths")
+        if not np.array_equal(np.fromfile(index, dtype=np.int64, offset=HEADER.size + 12 * count), np.arange(bounds)):
+            raise ValueError(f"{index.name} has bounds of documents that are not one sequence each")
         if self._starts[-1] != len(self.ids):
             raise ValueError(f"{data.name} holds {len(self.ids)} ids, {index.name} promises {self._starts[-1]}")
 

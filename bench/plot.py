@@ -9,14 +9,14 @@ from bench.report import Timing, Way
 OURS, THEIRS = "#0b6e4f", "#9aa5b1"
 
 
-def draw(path: Path, baselines: Sequence[Way], scaling: dict[int, Timing], rows: int, tokens: int) -> None:
+def draw(path: Path, baselines: Sequence[Way], scaling: dict[int, Timing], what: str, tokens: int) -> None:
     """Draw seconds by way, and tokens a second over the number of workers.
 
     Args:
         path: .svg or .png file to write.
         baselines: the ways that ours is compared with.
         scaling: our times by number of workers.
-        rows: rows that each way encoded.
+        what: each way encoded.
         tokens: ids that each way wrote.
     """
     import matplotlib
@@ -36,7 +36,7 @@ def draw(path: Path, baselines: Sequence[Way], scaling: dict[int, Timing], rows:
     left.set_yticks(range(len(bars)), [name for name, *_ in bars])
     left.invert_yaxis()
     left.set_xlim(0, 1.18 * max(max(timing.seconds) for _, timing, _ in bars))
-    left.set_xlabel(f"seconds for {rows:,} rows (median, min to max)")
+    left.set_xlabel(f"seconds for {what} (median, min to max)")
     for place, (_, timing, _) in enumerate(bars):
         left.text(max(timing.seconds), place, f"  {timing.median:.1f}", va="center")
 

@@ -39,16 +39,15 @@ class Ratio:
         baseline: its name.
         theirs: its times.
         ours: our times in the same rounds.
-        limit: smallest ratio that is good enough; None when there is nothing to judge, because the
-            limits are stated for another number of rows.
-        rows: rows that were encoded.
+        limit: smallest ratio that is good enough; None when there is nothing to judge.
+        what: was encoded.
     """
 
     baseline: str
     theirs: Timing
     ours: Timing
     limit: float | None
-    rows: int
+    what: str
 
     @property
     def value(self) -> float:
@@ -69,7 +68,7 @@ class Ratio:
     def __str__(self) -> str:
         low, high = self.spread
         rounds = len(self.ours.seconds)
-        line = (f"preprocess {self.rows:,} rows: {times(self.value)} {self.baseline} "
+        line = (f"preprocess {self.what}: {times(self.value)} {self.baseline} "
                 f"({self.theirs.median:.1f} s / {self.ours.median:.1f} s; {times(low)} to {times(high)} in {rounds} "
                 f"round{'s' if rounds > 1 else ''}), ")
         if self.limit is None:
@@ -131,7 +130,7 @@ class Way:
 
 def table(ways: Sequence[Way], rows: int, tokens: int, ours: Timing) -> str:
     """A Markdown table of all ways; the last column is how many times as long as `ours` each takes."""
-    lines = ["| way | run as | median, s | min to max, s | CPU, s | rows/s | million tokens/s | times ours |",
+    lines = ["| way | run as | median, s | min to max, s | CPU, s | documents/s | million tokens/s | times ours |",
              "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for way in ways:
         median = way.timing.median

@@ -1,4 +1,4 @@
-"""Upstream's way, the first baseline: INPUT.parquet TOKENIZER PREFIX WORKERS CACHE.
+"""Upstream's way, the first baseline: INPUT TOKENIZER PREFIX WORKERS CACHE.
 
 What AscendSpeed's tests_extend/tools/preprocess_data.py (commit ff251f67) does for a pretraining set, step by step:
 Hugging Face datasets loads the file with as many processes as ``--workers``, ``map`` calls the tokenizer once a row,
@@ -23,7 +23,8 @@ class Handler:
     def __init__(self, source: str, tokenizer: str, key: str, workers: int, cache: str) -> None:
         self.key, self.workers = key, workers
         self.tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-        self.rows: Any = load_dataset("parquet", split="train", data_files=[source], num_proc=workers, cache_dir=cache)
+        kind = "parquet" if source.endswith(".parquet") else "json"
+        self.rows: Any = load_dataset(kind, split="train", data_files=[source], num_proc=workers, cache_dir=cache)
 
     def encode(self, row: dict[str, Any]) -> dict[str, Any]:
         """Encode one row; a list of sentences, of which there is one unless the text is empty."""

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from ansible import constants
+from ansible_collections.ascend.cluster.plugins.module_utils import _hashing
 
 _URL = re.compile(r"(?i)(https?|ftp|file)://.")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -52,12 +53,9 @@ def normal_sha256(text: str | None, variable: str) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hex digits, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for piece in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
+    """SHA-256 of a file in hex digits."""
+    with path.open("rb") as file:
+        return _hashing.sha256_of(file)
 
 
 def sha256_once(path: Path) -> str:

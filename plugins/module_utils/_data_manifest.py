@@ -6,7 +6,6 @@ Runs on the nodes: Python 3.8 is all it needs.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -15,10 +14,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Union
 
+from ansible_collections.ascend.cluster.plugins.module_utils._hashing import sha256_of
 from ansible_collections.ascend.cluster.plugins.module_utils._index_cache import Record, tell
 
-# Bytes read at once.
-BLOCK = 8 << 20
 # Seconds after a file's last change from which its times tell it from any later content: file systems count in ticks,
 # some in whole seconds.
 SETTLED = 2.0
@@ -100,12 +98,10 @@ class Hashes:
             if 0 <= age < SETTLED:
                 time.sleep(SETTLED - age)
                 before, age = identity(os.fstat(file.fileno())), SETTLED
-            digest = hashlib.sha256()
-            for block in iter(lambda: file.read(BLOCK), b""):
-                digest.update(block)
+            digest = sha256_of(file)
             if identity(os.fstat(file.fileno())) != before:
                 raise ManifestError(f"{path} changed while it was read: something writes to it")
-        proof = Proof(digest.hexdigest(), before)
+        proof = Proof(digest, before)
         self._known.pop(path, None)
         if age >= SETTLED:
             self._known[path] = proof

@@ -3,17 +3,17 @@ from __future__ import annotations
 
 import csv
 import json
-import struct
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tokenizers
 from preprocess_data import __main__ as program
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from bench import indexed
 
 # A folder, which Python runs.
 PROGRAM = Path(__file__).parents[2] / "roles" / "dataset" / "files" / "preprocess_data"
@@ -154,22 +154,9 @@ def run(source: Path | list[str], tokenizer: Path, prefix: Path, *more: str) -> 
 
 
 def read(stem: str) -> list[list[int]]:
-    """The documents of a dataset, by a reader of the tests' own."""
-    raw = Path(stem + ".idx").read_bytes()
-    assert raw[:9] == b"MMIDIDX\x00\x00"
-    version, code, sequences, bounds = struct.unpack_from("<QBQQ", raw, 9)
-    assert version == 1
-    dtype = {4: np.int32, 8: np.uint16}[code]
-    at = 9 + 8 + 1 + 8 + 8
-    lengths = np.frombuffer(raw, np.int32, sequences, at)
-    pointers = np.frombuffer(raw, np.int64, sequences, at + 4 * sequences)
-    documents = np.frombuffer(raw, np.int64, bounds, at + 12 * sequences)
-    assert len(raw) == at + 12 * sequences + 8 * bounds
-    assert documents.tolist() == list(range(sequences + 1))
-    data = Path(stem + ".bin").read_bytes()
-    width = np.dtype(dtype).itemsize
-    assert len(data) == int(lengths.sum(dtype=np.int64)) * width
-    return [np.frombuffer(data, dtype, length, pointer).tolist() for length, pointer in zip(lengths, pointers)]
+    """The documents of a dataset, by a reader that has nothing of the program."""
+    made = indexed.Dataset(Path(stem))
+    return [made.document(number) for number in range(len(made.lengths))]
 
 
 def names(folder: Path) -> set[str]:

@@ -4,20 +4,16 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
+from bench import natural
 from rehearsal.nodes import locked
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "tests" / "pinned" / "requirements.txt"
 CONSTRAINTS = ROOT / "roles" / "conda_env" / "files" / "constraints-py38.txt"
-# The tokenizer.model of Mixtral-8x7B-v0.1 itself: mistral_common/data/tokenizer.model.v1 of this release, 480 KB.
-VOCABULARY = "mistral-common==1.5.4 --hash=sha256:acef3367a4386d5dd3d9e23330348bbebe90a5cbd2fc5587d8a8d13d9893e537"
-VOCABULARY_SHA256 = "dadfd56d766715c61d2ef780a525ab43b8e6da4de6865bda3d95fdef5e134055"
 
 
 def python38() -> Path:
@@ -55,20 +51,4 @@ def pip(python: Path, *words: str) -> None:
 def real_model() -> Path:
     """The real tokenizer.model, fetched once."""
     with locked(ROOT / ".rehearsal" / "cache" / "vocabulary.lock"):
-        return _real_model(ROOT / ".rehearsal" / "cache" / "vocabulary" / "tokenizer.model")
-
-
-def _real_model(model: Path) -> Path:
-    if not model.exists():
-        model.parent.mkdir(parents=True, exist_ok=True)
-        listed = model.with_name("requirements.txt")
-        listed.write_text(VOCABULARY + "\n")
-        pip(Path(sys.executable), "download", "--no-deps", "--only-binary", ":all:", "--python-version", "3.11", "--require-hashes",
-            "--requirement", str(listed), "--dest", str(model.parent))
-        wheel = next(model.parent.glob("mistral_common-*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            model.with_name("new").write_bytes(archive.read("mistral_common/data/tokenizer.model.v1"))
-        wheel.unlink()
-        model.with_name("new").replace(model)
-    assert hashlib.sha256(model.read_bytes()).hexdigest() == VOCABULARY_SHA256
-    return model
+        return natural.tokenizer_model(ROOT / ".rehearsal" / "cache" / "vocabulary")

@@ -17,11 +17,11 @@ OURS = report.Timing((2.5, 2.3, 2.2), (4.0, 3.9, 3.8))
 
 
 def ratio(theirs: float, ours: float, limit: float | None = 10) -> report.Ratio:
-    return report.Ratio("upstream's way", report.Timing((theirs,)), report.Timing((ours,)), limit, 52002)
+    return report.Ratio("upstream's way", report.Timing((theirs,)), report.Timing((ours,)), limit, "52,002 rows")
 
 
 def test_ratio_is_that_of_the_medians_and_the_spread_that_of_the_rounds() -> None:
-    made = report.Ratio("upstream's way", UPSTREAM, OURS, 10, 52002)
+    made = report.Ratio("upstream's way", UPSTREAM, OURS, 10, "52,002 rows")
     assert made.value == pytest.approx(27.4 / 2.3)
     assert made.spread == (pytest.approx(27.0 / 2.5), pytest.approx(29.0 / 2.2))
     assert str(made) == "preprocess 52,002 rows: 11.9x upstream's way (27.4 s / 2.3 s; 10.8x to 13.1x in 3 rounds), limit 10x: ok"
@@ -63,7 +63,7 @@ def test_between_replaces_only_what_stands_between_its_markers() -> None:
 
 def test_the_document_has_all_markers() -> None:
     text = driver.DOCUMENT.read_text(encoding="utf-8")
-    for name in ("bench", "bench-memory"):
+    for name in ("bench", "bench-rows", "bench-memory"):
         assert "new" in report.between(text, name, "new")
     assert driver.PLOT.name in text
 
@@ -169,6 +169,16 @@ def test_a_dataset_cut_short_is_refused(tmp_path: Path) -> None:
         indexed.Dataset(prefix)
     os.truncate(tmp_path / "a.idx", 50)
     with pytest.raises(ValueError, match=r"a\.idx is 50 bytes long, expected 82"):
+        indexed.Dataset(prefix)
+
+
+@pytest.mark.parametrize(("at", "why"), [(-8, "bounds of documents"), (34 + 8 + 8, "byte offsets that are not the sums")])
+def test_an_index_of_other_offsets_or_bounds_is_refused(at: int, why: str, tmp_path: Path) -> None:
+    prefix = write(tmp_path / "a", [[1, 2, 3], [4]])
+    content = bytearray((tmp_path / "a.idx").read_bytes())
+    content[at] ^= 1
+    (tmp_path / "a.idx").write_bytes(content)
+    with pytest.raises(ValueError, match=why):
         indexed.Dataset(prefix)
 
 

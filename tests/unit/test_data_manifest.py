@@ -50,7 +50,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         made.append(1)
         return original(*data)
 
-    monkeypatch.setattr(_data_manifest.hashlib, "sha256", counted)
+    monkeypatch.setattr("ansible_collections.ascend.cluster.plugins.module_utils._hashing.hashlib.sha256", counted)
     return made
 
 

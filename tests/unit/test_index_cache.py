@@ -1,7 +1,9 @@
 """The stamp of Megatron's index cache: what it covers, and what is removed when it does not agree."""
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from preprocess_data.files import InUseError, alone_in
 
 PROGRAM = Path(__file__).parents[2] / "roles" / "dataset" / "files" / "build_index_cache.py"
 NAME = "0123456789abcdef0123456789abcde{}-GPTDataset-{}"
@@ -172,6 +175,35 @@ def test_failed_build_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SystemExit):
         site.run(capsys)
     assert site.files() == set()
+
+
+def test_two_at_once(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.run(capsys)
+    before = site.files()
+    site.data("two")
+    with alone_in(site.cache, print):
+        with pytest.raises(cache_program.CacheError, match=r"Another build_index_cache is at work in .*cache .*Wait for it to end"):
+            site.run(capsys)
+        assert "made from other data" in check(site)
+    assert site.files() == before and len(site.built) == 1
+    assert "wrote 2 files" in site.run(capsys)
+
+
+def check(site: Site) -> str:
+    """What a look at the cache says, which needs no lock."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert cache_program.run(site.argv(), site.folder / "mg", check=True) == cache_program.NOT_UP_TO_DATE
+    return said.getvalue()
+
+
+def test_a_build_that_waited_for_nobody_holds_the_folder(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def second(argv: list[str], megatron: Path, folder: Path) -> None:
+        with pytest.raises(InUseError), alone_in(site.cache, print):
+            pass
+        site.build(argv, megatron, folder)
+
+    monkeypatch.setattr(cache_program, "build", second)
+    assert "wrote 2 files" in site.run(capsys)
 
 
 def test_manifest_tells_data_of_the_same_shape_apart(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The preprocessor's ids against the tokenizer's own, whichever way they are made, and its files against Megatron's format."""
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -192,6 +194,52 @@ def test_pieces_are_forgotten_when_there_are_too_many(tokenizer: Path, monkeypat
         assert len(encoder.pieces._known) < 40
 
 
+def test_a_special_token_that_ends_a_piece_makes_documents_whole(tmp_path: Path) -> None:
+    """Its id is that by which the ends of pieces are found: the pieces would be shifted, without a word."""
+    spec = mixtral_like()
+    spec["post_processor"]["special_tokens"]["<s>"]["ids"] = [pieces.piece_rules(spec).between_id]
+    encoder = load_encoder(write_tokenizer(tmp_path / "tokenizer", spec), append_eod=False)
+    assert encoder.pieces is None and encoder.why_whole == "a byte token is among its special tokens"
+    own = Tokenizer.from_file(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    assert encoder.encode(pa.array(["the fox"]))[0].tolist() == own.encode("the fox").ids
+
+
+@pytest.mark.parametrize("change", ["lost", "doubled"])
+def test_pieces_that_are_not_encoded_one_by_one_are_refused(change: str, tokenizer: Path) -> None:
+    encoder = load_encoder(tokenizer, append_eod=False)
+    batch, between = encoder.pieces._batch, encoder.pieces._rules.between_id
+
+    def wrong(texts: list[str]) -> list[list[int]]:
+        first, *rest = batch(texts)
+        return [[*first, between] if change == "doubled" else [number for number in first if number != between], *rest]
+
+    encoder.pieces._batch = wrong
+    with pytest.raises(PreprocessError, match=r"pieces were encoded as .*tokenizers does not do what its tokenizer\.json says"):
+        encoder.encode(pa.array(["the fox", "a dog"]))
+
+
+def test_pieces_are_forgotten_between_chunks_alone(tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one chunk needs is known until it is done, however little may be remembered."""
+    monkeypatch.setattr(pieces, "CACHE_BYTES", 1)
+    encoder = load_encoder(tokenizer, append_eod=False)
+    own = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    for texts in (["the fox", "brown dogs"], ["the lazy fox", "the fox"], ["the fox", "the lazy fox"]):
+        ids, lengths = encoder.encode(pa.array(texts))
+        assert [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] == [own.encode(text).ids for text in texts]
+
+
+def test_a_parquet_file_that_ends_early_is_refused(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its footer promises more rows than its pages give."""
+    iter_batches = pa.parquet.ParquetFile.iter_batches
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile.iter_batches", lambda self, **more: itertools.islice(iter_batches(self, **more), 1))
+    source = parquet(tmp_path / "x.parquet", ["the fox"] * 5000)
+    assert run(source, tokenizer, tmp_path / "out" / "a") == 1
+    assert re.search(r"x\.parquet gave \d+ rows, its footer promises 5000: the file is corrupt", capsys.readouterr().err)
+    assert not names(tmp_path / "out")
+
+
 @pytest.mark.parametrize(("entries", "dtype"), [(65499, "uint16"), (65500, "int32")])
 def test_type_of_an_id_follows_the_vocabulary(entries: int, dtype: str) -> None:
     assert Encoder("x", entries, list).dtype == dtype
@@ -322,7 +370,7 @@ def test_eod_is_the_id_that_the_library_gives(tmp_path: Path) -> None:
 def test_the_first_chunk_of_pieces_alone_is_a_small_one(kind: str, tmp_path: Path) -> None:
     encoder = load_encoder(write_tokenizer(tmp_path / "tokenizer", variant(kind)), append_eod=False)
     source = ParquetSource(parquet(tmp_path / "x.parquet", ["fox1 fox2 "] * 250), "text", 1000)
-    sizes = [len(chunk.texts) for chunk in chunks_of(source, 0, 1000, encoder)]
+    sizes = [len(chunk.texts) for chunk in chunks_of(source, 1000, encoder)]
     assert len(set(sizes[1:-1])) == 1 and 500 < 10 * sizes[1] <= 1000
     assert sizes[0] == (sizes[1] // 2 if kind == "prepend" else sizes[1])
 

@@ -383,6 +383,25 @@ def test_input_that_changes_meanwhile(tokenizer: Path, tmp_path: Path, monkeypat
     assert "has changed while it was read" in refused(capsys, tmp_path, source, tokenizer)
 
 
+@pytest.mark.parametrize("change", ["size", "time", "file"])
+def test_all_that_tells_a_file_from_another_counts(change: str, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    source = jsonl(tmp_path / "x.jsonl", ["the fox"])
+    before, content = source.stat(), source.read_bytes()
+
+    def slow(*given: Any) -> object:
+        if change == "file":  # another of the same size and time
+            (tmp_path / "new").write_bytes(content.replace(b"fox", b"dog"))
+            (tmp_path / "new").replace(source)
+        else:
+            source.write_bytes(content + (b"\n" if change == "size" else b""))
+        os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns + (10**9 if change == "time" else 0)))
+        return load_encoder(*given)
+
+    monkeypatch.setattr("preprocess_data.tokenizer.load_encoder", slow)
+    assert "has changed while it was read" in refused(capsys, tmp_path, source, tokenizer)
+
+
 def test_tokenizer_folder_without_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text("{}")
@@ -411,6 +430,16 @@ def test_two_at_once(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     with alone_in(tmp_path / "out", print):
         message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer)
     assert "Another preprocessing is at work" in message
+
+
+def test_the_log_of_a_run_stays_when_another_is_refused(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    log = tmp_path / "log"
+    log.write_text("preprocess_data: 10000 rows, of the one at work\n")
+    with alone_in(tmp_path / "out", print):
+        message = refused(capsys, tmp_path, parquet(tmp_path / "x.parquet", ["a"]), tokenizer, "--log-file", str(log))
+    assert "Another preprocessing is at work" in message
+    assert log.read_text() == "preprocess_data: 10000 rows, of the one at work\n"
 
 
 def test_log_file_tells_the_same(tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ stamp `index_cache-KEY.json` of arguments, data and Megatron's code; files made 
 When the stamp agrees the program says "up to date", without importing torch. With --check as its first word it
 changes nothing and ends with status 3 when the stamp does not agree.
 
-Needs Python 3.8 and, for building, the training environment.
+One at a time builds in a folder. Needs Python 3.8, the folder preprocess_data beside it and, for building, the training environment.
 """
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Sequence
+
+from preprocess_data.files import InUseError, alone_in, sha256_of
 
 # Megatron's options that decide what the cache is, with the number of values: 0 for a flag, None for any number.
 # Without these in the stamp a changed plan would find an old answer. The last one given wins, as in argparse.
@@ -82,15 +84,6 @@ def prefixes(options: dict[str, list[str]]) -> list[str]:
     """The data prefixes among the values of the data options (blends have weights between them)."""
     words = [word for name, values in sorted(options.items()) if name.endswith("data-path") for word in values]
     return [word for word in words if not re.fullmatch(r"[0-9.]+", word)]
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def data_identity(prefix: str) -> dict[str, Any]:
@@ -238,12 +231,16 @@ def run(argv: Sequence[str], megatron: Path, check: bool = False) -> int:
         say(f"{stamp} {'was made from other data or code, or lacks files' if stamp.exists() else 'is not there'}")
         return NOT_UP_TO_DATE
     cache.mkdir(parents=True, exist_ok=True)
-    for name in remove_stale(cache, identity):
-        say(f"removed {name}, made from other data or another version")
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=str(cache)) as folder:
-        built = Path(folder)
-        build(argv, megatron, built)
-        names = adopt(built, cache, identity)
+    try:
+        with alone_in(cache, say):
+            for name in remove_stale(cache, identity):
+                say(f"removed {name}, made from other data or another version")
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=str(cache)) as folder:
+                built = Path(folder)
+                build(argv, megatron, built)
+                names = adopt(built, cache, identity)
+    except InUseError as error:
+        raise CacheError(f"Another build_index_cache is at work in {cache} (--data-cache-path). Wait for it to end, and run again.") from error
     say(f"wrote {len(names)} files in {cache}")
     return 0
 

@@ -1,33 +1,25 @@
 """Turn parquet, JSON lines or CSV files of texts into Megatron's indexed dataset.
 
-Megatron's own tool reads JSON lines only and knows neither ``PretrainedFromHF`` nor
-``--tokenizer-name-or-path``; this one has that command line. It writes for each key K
+It has the command line that the recipe gives, which Megatron's own tool does not know, and writes for each key K
+PREFIX_K_document.bin (the token ids of all documents, one after another), .idx (lengths, byte offsets and document bounds,
+as megatron/core/datasets/indexed_dataset.py has them) and .manifest.json (what they were made from, and their SHA-256).
 
-* ``PREFIX_K_document.bin``: the token ids of all documents, one after another;
-* ``PREFIX_K_document.idx``: lengths, byte offsets and document bounds, in the format of
-  ``megatron/core/datasets/indexed_dataset.py``;
-* ``PREFIX_K_document.manifest.json``: what they were made from, and their SHA-256.
+A document is a row; empty and null rows are skipped and counted. The ids are what the tokenizer itself gives for the
+document, its special tokens included. A run whose manifest agrees with input, tokenizer, options and output does nothing.
+Output appears under its name only when it is whole; its bytes depend neither on the number of workers nor on the chunks.
 
-A document is a row; empty and null rows are skipped and counted. The ids are what the tokenizer itself
-gives for the document, its special tokens included. A run whose manifest agrees with input, tokenizer,
-options and output does nothing. Output appears under its name only when it is whole, and its bytes depend
-neither on the number of workers nor on the size of a chunk.
-
-Speed: a text is cut wherever no merge of the vocabulary can reach across; each distinct piece is encoded once
-and the document is gathered from its pieces (class `Pieces` says why this is exact). Tokenizers of another kind,
-and documents in which a special token is written out, are encoded whole. What ran is printed and noted.
+Speed: a text is cut wherever no merge of the vocabulary can reach across; each distinct piece is encoded once and the
+document is gathered from its pieces (class `Pieces` says why this is exact). Tokenizers of another kind, and documents in
+which a special token is written out, are encoded whole. What ran is printed and noted.
 
 Order: the words of --input as given; the files of a folder or glob sorted by path; the rows of a file as they lie.
 
-Memory: the program reads and writes, the workers encode: processes, at most 2 x workers chunks are under way. Expect at most
+Memory: the program reads and writes, the workers encode; at most 2 x workers chunks are under way. Expect at most
 
     250 MiB + workers x (150 MiB + 32 x chunk) + 12 bytes a document
 
-of resident memory, shared pages counted once, however large the files and their row groups are. A document larger
-than a chunk is a chunk of its own; the largest adds up to 20 times its size (encoded whole, or with a word of megabytes:
-what the tokenizer needs for that).
-
-Needs Python 3.8, numpy, pyarrow, and tokenizers (or transformers, see `load_encoder`).
+of resident memory, shared pages counted once, however large the files and their row groups are. A document larger than a
+chunk is a chunk of its own; the largest adds up to 20 times its size (what the tokenizer needs for it).
 """
 from __future__ import annotations
 
@@ -55,7 +47,7 @@ def prepare(args: argparse.Namespace, until_done: contextlib.ExitStack) -> None:
     except InUseError as error:
         raise PreprocessError(f"Another preprocessing is at work in {prefix.parent}. Wait for it to end.") from error
     if args.log_file:  # not before: it may be that of the other
-        LOGS.append(until_done.enter_context(Path(args.log_file).open("w", encoding="utf-8")))
+        LOGS.append(until_done.enter_context(Path(args.log_file).open("w", encoding="utf-8")))  # noqa: SIM115
     from preprocess_data import dataset, processes, tokenizer
 
     files = source_files(args.input)
@@ -75,7 +67,7 @@ def prepare(args: argparse.Namespace, until_done: contextlib.ExitStack) -> None:
         return
     encoder = tokenizer.load_encoder(folder, args.append_eod)
     # More workers than chunks would have nothing to do.
-    args.used, pool = max(1, min(args.workers, int(sum(hashes.sizes()) / (args.chunk_mib * (1 << 20))))), None
+    args.used, pool = max(1, min(args.workers, int(sum(hashes.sizes) / (args.chunk_mib * (1 << 20))))), None
     if args.used > 1:
         pool = processes.Pool(encoder.encode, args.used, [lock])
         until_done.callback(pool.close)
@@ -93,7 +85,7 @@ def prepare(args: argparse.Namespace, until_done: contextlib.ExitStack) -> None:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line: upstream's names."""
     first, *more = str(__doc__).split("\n\n")
-    parser = argparse.ArgumentParser(prog="preprocess_data", description=first, epilog="\n\n".join(more[5:-1]), allow_abbrev=False,
+    parser = argparse.ArgumentParser(prog="preprocess_data", description=first, epilog="\n\n".join(more[2:]), allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, nargs="+", help=f"files, globs or folders, a document a row; by the name: {', '.join(KINDS)}")
     parser.add_argument("--json-keys", nargs="+", default=["text"], help="columns to encode, each into files of its own (default: text)")

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import struct
-import sys
 import time
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Sequence
@@ -17,10 +16,9 @@ import numpy as np
 import pyarrow as arrow
 
 from preprocess_data.files import kind_of, sha256_of
-from preprocess_data.messages import LOGS, PreprocessError, heed, say
+from preprocess_data.messages import PreprocessError, heed, say
 from preprocess_data.processes import Pool, in_turn, result_of
-from preprocess_data.sources import SOURCES, Source
-from preprocess_data.texts import Chunk, parts_of, size_of
+from preprocess_data.sources import SOURCES, Chunk, Source, parts_of, size_of
 from preprocess_data.tokenizer import Encoder
 
 MANIFEST_FORMAT = 2
@@ -29,82 +27,63 @@ IDX_MAGIC, IDX_VERSION = b"MMIDIDX\x00\x00", 1
 DTYPE_CODES = {"int32": 4, "uint16": 8}
 
 
+def state_of(path: Path) -> tuple[int, int, int]:
+    """Size, time and inode of a file: what tells whether it has changed."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ino
+
+
 class Hashes:
     """SHA-256 of the source files, computed by a thread of its own while others work (hashing lets go of Python's lock)."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files, self._before = files, [self._state(path) for path in files]
-        self._made: Any = None
-        self._closed = False
-
-    @staticmethod
-    def _state(path: Path) -> tuple[int, int, int]:
-        state = path.stat()
-        return state.st_size, state.st_mtime_ns, state.st_ino
+        self._files, self._before, self._closed = files, [state_of(path) for path in files], False
+        self._thread, self._made = concurrent.futures.ThreadPoolExecutor(1), None  # type: Any, Any
+        self.sizes = [size for size, *_ in self._before]
 
     def start(self) -> None:
         """Begin, if not begun yet."""
-        if self._made is None:
-            self._made = concurrent.futures.ThreadPoolExecutor(1).submit(lambda: [sha256_of(path, self._heed) for path in self._files])
+        self._made = self._made or self._thread.submit(lambda: [sha256_of(path, self._heed) for path in self._files])
+
+    def close(self) -> None:
+        """End: nobody waits for it any more."""
+        self._closed = True
 
     def _heed(self) -> None:
         heed()
         if self._closed:
             raise InterruptedError
 
-    def close(self) -> None:
-        """End the thread: nobody waits for it any more."""
-        self._closed = True
-
     def sources(self) -> list[dict[str, Any]]:
-        """Name, size and hash of each file, in order.
-
-        Raises:
-            PreprocessError: when a file has changed since this object was made.
-        """
+        """Name, size and hash of each file, in order; an error when one has changed since this object was made."""
         self.start()
-        hashes = result_of(self._made)
+        found = result_of(self._made)
         for path, before in zip(self._files, self._before):
-            if self._state(path) != before:
+            if state_of(path) != before:
                 raise PreprocessError(f"{path} has changed while it was read. Let nothing write to it, and run again.")
-        return [{"name": path.name, "size": size, "sha256": found} for path, size, found in zip(self._files, self.sizes(), hashes)]
-
-    def sizes(self) -> list[int]:
-        """Bytes of each file, in order."""
-        return [before[0] for before in self._before]
+        return [{"name": path.name, "size": size, "sha256": sha256} for path, size, sha256 in zip(self._files, self.sizes, found)]
 
 
 class Progress:
-    """Tells how far a run is: a bar on a terminal, else a line every so many rows."""
+    """Counts what is done, and tells every so many rows how far a run is."""
 
-    def __init__(self, files: int, rows: int | None, log_interval: int) -> None:
-        self._files, self._of, self._interval = files, "" if rows is None else f" of {rows}", log_interval
-        self._bar = sys.stdout.isatty() and not LOGS
-        self._start, self._shown = time.monotonic(), 0.0
+    def __init__(self, rows: int | None, log_interval: int) -> None:
+        self._of, self._interval, self._start = "" if rows is None else f" of {rows}", log_interval, time.monotonic()
         self.rows = self.documents = self.tokens = self.bytes = 0
+
+    def add(self, chunk: Chunk, documents: int, tokens: int) -> None:
+        """Count a chunk that is done."""
+        before = self.rows // self._interval
+        self.rows, self.documents, self.tokens = self.rows + chunk.rows, self.documents + documents, self.tokens + tokens
+        self.bytes += chunk.size
+        if self.rows // self._interval > before:
+            seconds = self.seconds()
+            say(f"{self.rows}{self._of} rows, {self.documents} documents, {self.tokens} tokens, "
+                f"{self.bytes / 1e6 / seconds:.1f} MB/s, {self.tokens / seconds:.0f} tokens/s")
 
     def seconds(self) -> float:
         """Time since the start."""
         return max(time.monotonic() - self._start, 1e-9)
-
-    def add(self, chunk: Chunk, documents: int, tokens: int) -> None:
-        """Count a chunk that is done."""
-        before = self.rows
-        self.rows += chunk.rows
-        self.documents += documents
-        self.tokens += tokens
-        self.bytes += chunk.size
-        speed = f"{self.bytes / 1e6 / self.seconds():.1f} MB/s, {self.tokens / self.seconds():.0f} tokens/s"
-        if self._bar and self.seconds() - self._shown > 0.1:
-            self._shown, part = self.seconds(), chunk.done / self._files
-            print(f"\r[{'#' * round(30 * part):<30}] {100 * part:3.0f} % {speed}\033[K", end="", flush=True)
-        elif not self._bar and self.rows // self._interval > before // self._interval:
-            say(f"{self.rows}{self._of} rows, {self.documents} documents, {self.tokens} tokens, {speed}")
-
-    def end(self) -> None:
-        """Clear the bar."""
-        if self._bar:
-            print("\r\033[K", end="", flush=True)
 
 
 class Output:
@@ -113,7 +92,7 @@ class Output:
     def __init__(self, stem: str) -> None:
         self.bin, self.idx, self.manifest = (Path(stem + end) for end in (".bin", ".idx", ".manifest.json"))
         self._lengths: list[Any] = []
-        self._hashes: dict[Path, str] = {}
+        self._written: dict[str, dict[str, Any]] = {}
 
     @staticmethod
     def _temporary(path: Path) -> Path:
@@ -134,8 +113,7 @@ class Output:
             whole = all(path.is_file() and outputs[path.name]["size"] == path.stat().st_size for path in (self.bin, self.idx))
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        if (manifest.get("format") != MANIFEST_FORMAT or not whole or sizes != hashes.sizes()
-                or {**noted, "sources": None} != {**inputs, "sources": None}):
+        if manifest.get("format") != MANIFEST_FORMAT or not whole or sizes != hashes.sizes or {**noted, "sources": 0} != {**inputs, "sources": 0}:
             return False
         hashes.start()
         same = all(outputs[path.name].get("sha256") == sha256_of(path, heed) for path in (self.bin, self.idx))
@@ -154,15 +132,12 @@ class Output:
     def statistics(self) -> dict[str, int]:
         """Tokens of the shortest, the median and the longest document."""
         lengths = np.sort(np.concatenate(self._lengths))
-        return {"shortest_document": int(lengths[0]), "median_document": int(lengths[(len(lengths) - 1) // 2]),
-                "longest_document": int(lengths[-1])}
+        return {f"{name}_document": int(lengths[at]) for name, at in (("shortest", 0), ("median", (len(lengths) - 1) // 2), ("longest", -1))}
 
     def finish(self, dtype: str, about: dict[str, Any]) -> None:
         """Write index and manifest, and put the three files in place."""
         self._put(self.idx, self._index(dtype))
-        manifest = {"format": MANIFEST_FORMAT, "dtype": dtype, **about,
-                    "outputs": {path.name: {"sha256": self._hashes[path], "size": self._temporary(path).stat().st_size}
-                                for path in (self.bin, self.idx)}}
+        manifest = {"format": MANIFEST_FORMAT, "dtype": dtype, **about, "outputs": dict(self._written)}
         self._put(self.manifest, [(json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()])
         # An old index must never lie beside new data: without .idx there is no dataset.
         for path in (self.manifest, self.idx):
@@ -188,7 +163,7 @@ class Output:
             yield np.arange(first, min(first + (1 << 20), count + 1), dtype=np.int64)
 
     def _put(self, path: Path, parts: Iterable[Any]) -> None:
-        """Write a file under its temporary name, of bytes and arrays, and note its hash."""
+        """Write bytes and arrays to the temporary name of a file, and note its hash and size."""
         digest = hashlib.sha256()
         with self._temporary(path).open("wb") as stream:
             for part in parts:
@@ -196,10 +171,10 @@ class Output:
                 digest.update(part)
             stream.flush()
             os.fsync(stream.fileno())
-        self._hashes[path] = digest.hexdigest()
+            self._written[path.name] = {"sha256": digest.hexdigest(), "size": stream.tell()}
 
 
-def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Iterator[Chunk]:
+def chunks_of(source: Source, size: int, encoder: Encoder) -> Iterator[Chunk]:
     """The documents of a file in chunks of about as many bytes; the first ones are encoded both ways and compared."""
     held: list[Any] = []
     rows = held_bytes = 0
@@ -208,13 +183,12 @@ def chunks_of(source: Source, number: int, size: int, encoder: Encoder) -> Itera
     def make() -> Chunk:
         nonlocal first
         texts = arrow.concat_arrays(held) if held else arrow.array([], arrow.string())
-        if first and len(texts) and encoder.pieces is not None:
-            first = False
-            difference = encoder.disagreement(texts)
-            if difference is not None:
-                encoder.pieces, encoder.why_whole = None, f"{difference} ({source.path})"
-                say(f"documents are encoded whole from {source.path} on: {difference}. Please report this")
-        return Chunk(texts, rows, held_bytes, number + source.fraction, encoder.pieces is None)
+        difference = encoder.disagreement(texts) if first and held and encoder.pieces is not None else None
+        first = first and not held
+        if difference is not None:
+            encoder.pieces, encoder.why_whole = None, f"{difference} ({source.path})"
+            say(f"documents are encoded whole from {source.path} on: {difference}. Please report this")
+        return Chunk(texts, rows, held_bytes, encoder.pieces is None)
 
     for count, texts in source.texts():
         heed()
@@ -241,21 +215,19 @@ def make(key: str, files: Sequence[Path], encoder: Encoder, pool: Pool | None, o
         f"encoding by {encoder.name}, {encoder.vocab_size} entries, ids stored as {encoder.dtype}")
     say(f"documents are encoded whole: {encoder.why_whole}" if encoder.pieces is None
         else "each distinct piece is encoded once: no merge of this vocabulary reaches across the cuts")
-    progress = Progress(len(files), rows, args.log_interval)
-    chunks = (chunk for number, source in enumerate(sources) for chunk in chunks_of(source, number, size, encoder))
+    progress = Progress(rows, args.log_interval)
+    chunks = (chunk for source in sources for chunk in chunks_of(source, size, encoder))
     with contextlib.closing(in_turn(chunks, encoder.encode) if pool is None else pool.encode(chunks)) as encoded:
         output.write(encoded, progress)
-    progress.end()
     if progress.documents == 0:
-        raise PreprocessError(f"{', '.join(str(path) for path in files[:3])}{' …' if len(files) > 3 else ''} has no text: all "
-                              f"{progress.rows} rows of column {key!r} are empty. Set --json-keys (dataset_json_key) or bring "
-                              "another file (dataset_src).")
-    seconds, skipped, lengths = progress.seconds(), progress.rows - progress.documents, output.statistics()
+        raise PreprocessError(f"{', '.join(str(path) for path in files[:3])}{' …' if len(files) > 3 else ''} has no text: all {progress.rows} rows "
+                              f"of column {key!r} are empty. Set --json-keys (dataset_json_key) or bring another file (dataset_src).")
+    seconds, lengths = progress.seconds(), output.statistics()
+    counts = {"rows": progress.rows, "documents": progress.documents, "skipped": progress.rows - progress.documents, "tokens": progress.tokens}
     output.finish(encoder.dtype, {
         "encoder": encoder.name, "encoding": "pieces" if encoder.pieces is not None else "whole documents", "why_whole": encoder.why_whole,
-        "vocab_size": encoder.vocab_size, "rows": progress.rows, "documents": progress.documents, "skipped": skipped, "tokens": progress.tokens,
-        "text_bytes": progress.bytes, **lengths, "inputs": {**inputs, "sources": hashes.sources()}})
+        "vocab_size": encoder.vocab_size, **counts, "text_bytes": progress.bytes, **lengths, "inputs": {**inputs, "sources": hashes.sources()}})
     say(f"{progress.rows} rows, {progress.documents} documents, {progress.tokens} tokens; a document has {lengths['shortest_document']} to "
         f"{lengths['longest_document']} tokens, median {lengths['median_document']}; {seconds:.1f} s, "
         f"{progress.tokens / seconds:.0f} tokens/s, {progress.bytes / 1e6 / seconds:.1f} MB/s, {args.used} at work")
-    say(f"wrote {output.bin}: {progress.documents} documents, {skipped} empty rows skipped, {progress.tokens} tokens")
+    say(f"wrote {output.bin}: {progress.documents} documents, {counts['skipped']} empty rows skipped, {progress.tokens} tokens")

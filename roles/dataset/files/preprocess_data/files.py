@@ -15,13 +15,12 @@ from preprocess_data.messages import PreprocessError
 KINDS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".jsonl.gz": "json", ".json.gz": "json", ".csv": "csv", ".csv.gz": "csv"}
 
 
-def sha256_of(path: Path, heed: Callable[[], None] = lambda: None) -> str:
-    """SHA-256 of a file, in hex.
+class InUseError(Exception):
+    """Another process holds the folder."""
 
-    Args:
-        path: of the file.
-        heed: called between two reads; may raise.
-    """
+
+def sha256_of(path: Path, heed: Callable[[], None] = lambda: None) -> str:
+    """SHA-256 of a file, in hex; `heed` is called between two reads, and may raise."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
@@ -30,28 +29,16 @@ def sha256_of(path: Path, heed: Callable[[], None] = lambda: None) -> str:
     return digest.hexdigest()
 
 
-class InUseError(Exception):
-    """Another process holds the folder."""
-
-
 @contextlib.contextmanager
 def alone_in(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Hold a folder, so that two runs never write the same files. Gives the descriptor that holds it.
-
-    Args:
-        folder: that is there.
-        say: told when it cannot be locked: some network file systems have no locks.
-
-    Raises:
-        InUseError: another run holds it.
-    """
+    """Hold a folder, or raise InUseError, so that two runs never write the same files. Gives the descriptor that holds it."""
     descriptor = os.open(str(folder), os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InUseError(str(folder)) from error
-        except OSError as error:
+        except OSError as error:  # some network file systems have no locks
             say(f"{folder} cannot be locked ({error}); going on without")
         yield descriptor
     finally:
@@ -64,13 +51,8 @@ def kind_of(path: Path) -> str | None:
 
 
 def source_files(words: Sequence[str]) -> list[Path]:
-    """The files that the words of --input stand for: files, globs and folders; each once, in their order.
-
-    Raises:
-        PreprocessError: when a word stands for nothing that can be read.
-    """
-    known = ", ".join(KINDS)
-    files: list[Path] = []
+    """The files that the words of --input stand for: files, globs and folders; each once, in their order."""
+    known, files = ", ".join(KINDS), []
     for word in words:
         path = Path(word)
         if path.is_dir():
@@ -82,8 +64,8 @@ def source_files(words: Sequence[str]) -> list[Path]:
             found = [path] if path.is_file() else sorted(Path(item) for item in glob.glob(word, recursive=True) if Path(item).is_file())
             if not found:
                 raise PreprocessError(f"There is no file {word}. Set --input to files, globs or folders (dataset_src, dataset_input).")
-        files += [item for item in found if item not in files]
+        files += found
     for path in files:
         if kind_of(path) is None:
             raise PreprocessError(f"{path} is of no known kind: expected a name that ends in {known}. Rename it, or set --input.")
-    return files
+    return list(dict.fromkeys(files))

@@ -10,7 +10,7 @@ import pyarrow as arrow
 import pyarrow.compute as compute
 
 from preprocess_data.messages import PreprocessError
-from preprocess_data.texts import letters_of, offsets_of, strings_of
+from preprocess_data.sources import letters_of, offsets_of, strings_of
 
 # Pieces that are remembered: their number, and the sum of their lengths in bytes.
 CACHE_PIECES, CACHE_BYTES = 200_000, 32 << 20
@@ -28,18 +28,12 @@ class NoPieces(Exception):
 class Rules(NamedTuple):
     """What `Pieces` needs to know of a tokenizer."""
 
-    #: whether it puts a space before a document: "always", "unless there is one" or "never"
-    lead: str
-    #: ids that it puts before and after each document
-    before: list[int]
-    after: list[int]
-    #: texts of its added tokens, without spaces around them
-    written: list[str]
-    #: a character of which no token but that of its byte is made, and the id of this token
-    between: str
-    between_id: int
-    #: see `cuts_of`
-    cuts: bytes
+    lead: str  # whether it puts a space before a document: "always", "unless there is one" or "never"
+    around: list[list[int]]  # ids that it puts before and after each document
+    written: list[str]  # texts of its added tokens, without spaces around them
+    between: str  # a character that takes part in no merge
+    between_id: int  # the id of its byte
+    cuts: bytes  # see `cuts_of`
 
 
 def cuts_of(pairs: Iterable[Sequence[str]], split_spaces: bool) -> bytes:
@@ -49,44 +43,38 @@ def cuts_of(pairs: Iterable[Sequence[str]], split_spaces: bool) -> bytes:
         pairs: the merges; no token of them stands for a single byte.
         split_spaces: the tokenizer itself splits at each space.
     """
-    table = bytearray(b"\1" * 65536)
+    table = np.ones((256, 256), dtype=bool)
     for before, after in {(left[-1], right[0]) for left, right in pairs}:
-        table[256 * before.replace("▁", " ").encode()[-1] + after.replace("▁", " ").encode()[0]] = 0
-    for row in range(0, 65536, 256):
-        if split_spaces:
-            table[row + ord(" ")] = 1
-        table[row + 0x80:row + 0xC0] = bytes(0x40)  # never within a character
-        table[row + BEGIN] = table[row + END] = 1
-    table[256 * BEGIN:256 * BEGIN + 256] = b"\1" * 256
-    return bytes(table)
+        table[before.replace("▁", " ").encode()[-1], after.replace("▁", " ").encode()[0]] = False
+    table[:, ord(" ")] |= split_spaces
+    table[:, 0x80:0xC0] = False  # never within a character
+    table[:, END:] = table[BEGIN] = True
+    return table.tobytes()
 
 
 def space_rules(spec: dict[str, Any]) -> tuple[str, bool]:
     """`Rules.lead`, and whether the tokenizer splits at each ▁."""
     normalizer, splitter = spec.get("normalizer"), spec.get("pre_tokenizer")
-    if splitter is None and normalizer is not None:
+    if (splitter is None) == (normalizer is None):
+        raise NoPieces("it has both a normalizer and a pre-tokenizer, or neither")
+    if normalizer is not None:
         steps = normalizer.get("normalizers", []) if normalizer.get("type") == "Sequence" else [normalizer]
-        replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-        prepend = {"type": "Prepend", "prepend": "▁"}
-        if steps in ([prepend, replace], [replace, prepend]):
-            return "always", False
-        if steps == [replace]:
-            return "never", False
-        raise NoPieces("its normalizer is not Prepend ▁ and Replace ' ' by ▁")
-    if splitter is not None and normalizer is None:
-        scheme, split = splitter.get("prepend_scheme"), splitter.get("split")
-        if (splitter.get("type") != "Metaspace" or splitter.get("replacement") != "▁" or not isinstance(split, bool)
-                or scheme not in ("first", "always", "never")):
-            raise NoPieces(f"its pre-tokenizer is {splitter.get('type')}, not a Metaspace whose settings are all written down")
-        return ("never" if scheme == "never" else "unless there is one"), split
-    raise NoPieces("it has both a normalizer and a pre-tokenizer, or neither")
+        replace, prepend = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, {"type": "Prepend", "prepend": "▁"}
+        if steps not in ([prepend, replace], [replace, prepend], [replace]):
+            raise NoPieces("its normalizer is not Prepend ▁ and Replace ' ' by ▁")
+        return ("always" if prepend in steps else "never"), False
+    scheme, split = splitter.get("prepend_scheme"), splitter.get("split")
+    if (splitter.get("type") != "Metaspace" or splitter.get("replacement") != "▁" or not isinstance(split, bool)
+            or scheme not in ("first", "always", "never")):
+        raise NoPieces(f"its pre-tokenizer is {splitter.get('type')}, not a Metaspace whose settings are all written down")
+    return ("never" if scheme == "never" else "unless there is one"), split
 
 
-def template_ids(spec: dict[str, Any]) -> list[list[int]]:
+def template_ids(processor: dict[str, Any] | None) -> list[list[int]]:
     """The ids that the post-processor puts before and after each document."""
-    processor, around = spec.get("post_processor"), [[]]  # type: tuple[Any, list[list[int]]]
     if processor is None:
         return [[], []]
+    around: list[list[int]] = [[]]
     try:
         if processor["type"] != "TemplateProcessing":
             raise NoPieces(f"its post-processor is {processor['type']}, not a template")
@@ -103,13 +91,10 @@ def template_ids(spec: dict[str, Any]) -> list[list[int]]:
 
 
 def piece_rules(spec: dict[str, Any]) -> Rules:
-    """What `Pieces` needs to know of a tokenizer.
-
-    Args:
-        spec: tokenizer.json, parsed.
+    """What `Pieces` needs to know of the tokenizer of a tokenizer.json.
 
     Raises:
-        NoPieces: when the merges alone do not decide what becomes of a text, or the tokenizer is of a form that is not understood.
+        NoPieces: when its merges alone do not decide what becomes of a text, or it is of a form that is not understood.
     """
     model: dict[str, Any] = spec.get("model") or {}
     vocabulary: Any = model.get("vocab")
@@ -135,8 +120,8 @@ def piece_rules(spec: dict[str, Any]) -> Rules:
     between = next((code for code in range(1, 32) if chr(code) not in vocabulary), None)
     if between is None or not set(BYTE_TOKENS).isdisjoint(itertools.chain.from_iterable(pairs)):
         raise NoPieces("its merges join single bytes")
-    before, after = template_ids(spec)
-    return Rules(lead, before, after, sorted(written), chr(between), vocabulary[BYTE_TOKENS[between]], cuts_of(pairs, split))
+    around = template_ids(spec.get("post_processor"))
+    return Rules(lead, around, sorted(written), chr(between), vocabulary[BYTE_TOKENS[between]], cuts_of(pairs, split))
 
 
 class Pieces:
@@ -161,12 +146,9 @@ class Pieces:
             batch: the ids of texts by the model alone: without normalizer, pre-tokenizer, post-processor and added tokens.
             rules: of this tokenizer.
             end: ids to add after each document.
-
-        Raises:
-            NoPieces: when a special token has the id by which the ends of pieces are found.
         """
         self._batch, self._rules = batch, rules
-        self._around = [*rules.before, rules.between_id, *rules.after, *end, rules.between_id]
+        self._around = [*rules.around[0], rules.between_id, *rules.around[1], *end, rules.between_id]
         if self._around.count(rules.between_id) != 2:
             raise NoPieces("a byte token is among its special tokens")
         special = [text.encode() for text in (rules.between, *rules.written)]
@@ -180,7 +162,7 @@ class Pieces:
         self._learn(arrow.array([bytes([BEGIN]), bytes([END])]), np.array(self._around, dtype=np.int32))
 
     def _learn(self, pieces: Any, flat: Any) -> None:
-        """Remember pieces by their ids: int32, one behind the other, with the id of `between` behind each piece."""
+        """Remember pieces by their ids: int32, one behind the other, with `between_id` behind each piece."""
         is_end = flat == self._rules.between_id
         ends = np.flatnonzero(is_end)
         if len(ends) != len(pieces):
@@ -216,10 +198,7 @@ class Pieces:
         return self._ids.take(arrow.array(numbers))
 
     def canonical(self, texts: Any) -> tuple[Any, Any]:
-        """Texts with a space for each ▁, since the tokenizer cannot tell them apart; and which of them are not for `encode`.
-
-        Those are the texts that contain an added token, or `between`. Array of bool, shape (documents,).
-        """
+        """Texts with a space for each ▁, since the tokenizer cannot tell them apart; and which of them contain an added token, or `between`."""
         special = np.zeros(len(texts), dtype=bool)
         letters = letters_of(texts)  # to copy and search bytes is faster than an expression is, a search for one byte much faster
         if "▁".encode()[:1] in letters and "▁".encode() in letters:
@@ -234,14 +213,7 @@ class Pieces:
         return texts, special
 
     def encode(self, texts: Any) -> tuple[Any, Any]:
-        """Encode documents none of which contains an added token.
-
-        Args:
-            texts: an Arrow array of strings that are not empty, as `canonical` gives them.
-
-        Returns:
-            Ids, int32, shape (tokens,), and their number in each document, int64, shape (documents,).
-        """
+        """The ids (int32) of documents that are not empty, contain no added token and are `canonical`; and their number in each."""
         lead, plain = arrow.scalar(bytes([BEGIN, ord(" ")])), arrow.scalar(bytes([BEGIN]))
         if self._rules.lead != "always":
             lead = plain if self._rules.lead == "never" else compute.if_else(compute.starts_with(texts, pattern=" "), plain, lead)

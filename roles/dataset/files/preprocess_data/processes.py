@@ -14,7 +14,7 @@ from typing import Any, Callable, Generator, Iterator, Sequence
 import pyarrow as arrow
 
 from preprocess_data.messages import LOOK, NO_MEMORY, PreprocessError, heed
-from preprocess_data.texts import Chunk, letters_of, offsets_of, strings_of
+from preprocess_data.sources import Chunk, letters_of, offsets_of, strings_of
 
 #: Encodes an Arrow array of strings, all documents whole if so told: ids, and their number in each document.
 Encode = Callable[[Any, bool], Any]
@@ -38,16 +38,7 @@ class Pool:
     """Processes that encode; for each a thread of this one, which sends it a chunk and waits for the ids."""
 
     def __init__(self, encode: Encode, workers: int, close: Sequence[int] = ()) -> None:
-        """Start them. To be called before there are other threads: those and a fork do not go together.
-
-        Args:
-            encode: what they do.
-            workers: how many.
-            close: file descriptors that they shall not keep open.
-
-        Raises:
-            PreprocessError: when the system has no room for one more process.
-        """
+        """Start them, before there are other threads: those and a fork do not go together. `close`: descriptors that they shall not keep open."""
         context = multiprocessing.get_context("fork")
         self._processes: dict[Any, Any] = {}
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -58,32 +49,31 @@ class Pool:
                 process.start()
             except OSError as error:
                 self.close()
-                raise PreprocessError(f"No process can be started: {error}. Make room in memory, or raise the limit of this user's processes "
-                                      "(ulimit -u).") from error
+                raise PreprocessError(f"No process can be started: {error}. Make room in memory, or raise the limit of this user's "
+                                      "processes (ulimit -u).") from error
             theirs.close()
             self._processes[ours] = process
             self._idle.put(ours)
 
     def encode(self, chunks: Iterator[Chunk]) -> Generator[tuple[Chunk, Any, Any], None, None]:
-        """Encode chunks. They come back in their order, with ids and lengths; at most 2 x workers are held.
-
-        Raises:
-            PreprocessError: when a worker fails or dies.
-        """
-        order: collections.deque[tuple[Chunk, concurrent.futures.Future[Any]]] = collections.deque()
+        """Encode chunks. They come back in their order, with ids and lengths; at most 2 x workers are held."""
+        order: collections.deque[Any] = collections.deque()
         with concurrent.futures.ThreadPoolExecutor(len(self._processes)) as threads:
             try:
                 for chunk in chunks:
                     order.append((chunk._replace(texts=None), threads.submit(self._ask, chunk)))
                     if len(order) == 2 * len(self._processes):
-                        first, future = order.popleft()
-                        yield (first, *result_of(future))
+                        yield self._first_of(order)
                 while order:
-                    first, future = order.popleft()
-                    yield (first, *result_of(future))
+                    yield self._first_of(order)
             except BaseException:
                 self.close()  # nobody waits for what is under way
                 raise
+
+    @staticmethod
+    def _first_of(order: Any) -> tuple[Chunk, Any, Any]:
+        chunk, future = order.popleft()
+        return (chunk, *result_of(future))
 
     def _ask(self, chunk: Chunk) -> Any:
         pipe, offsets = self._idle.get(), offsets_of(chunk.texts)

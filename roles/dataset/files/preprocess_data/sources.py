@@ -1,4 +1,4 @@
-"""The input: columns of texts in parquet, JSON lines or CSV files, as Arrow arrays of strings."""
+"""The input: columns of texts in parquet, JSON lines or CSV files, as Arrow arrays of strings: 32-bit offsets and bytes."""
 from __future__ import annotations
 
 import contextlib
@@ -7,8 +7,9 @@ import gzip
 import io
 import json
 from pathlib import Path
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, NamedTuple
 
+import numpy as np
 import pyarrow as arrow
 import pyarrow.compute as compute
 import pyarrow.json as arrow_json
@@ -20,27 +21,64 @@ from preprocess_data.messages import PreprocessError
 LARGEST_DOCUMENT = (1 << 31) - (1 << 20)
 
 
-class Source:
-    """One column of a file, read piece by piece.
+class Chunk(NamedTuple):
+    """Documents to be encoded at once: an Arrow array of strings, the rows that it was made of, empty ones included, and its size in bytes."""
 
-    Attributes:
-        path: of the file.
-        rows: in all, where the file tells beforehand, else None.
-        fraction: of the file that has been read.
-    """
+    texts: Any
+    rows: int
+    size: int
+    #: they are left to the tokenizer itself
+    whole: bool
+
+
+def offsets_of(texts: Any) -> Any:
+    """The offsets of an Arrow array of strings or binaries, int32, shape (rows + 1,)."""
+    if not len(texts):
+        return np.zeros(1, dtype=np.int32)
+    return np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset:texts.offset + len(texts) + 1]
+
+
+def letters_of(texts: Any) -> bytes:
+    """The bytes of such an array, one behind the other."""
+    offsets, values = offsets_of(texts), texts.buffers()[2]
+    return b"" if values is None else memoryview(values)[int(offsets[0]):int(offsets[-1])].tobytes()
+
+
+def strings_of(offsets: Any, letters: Any, kind: Any) -> Any:
+    """The array of such offsets and bytes."""
+    return arrow.Array.from_buffers(kind, len(offsets) - 1, [None, arrow.py_buffer(offsets), arrow.py_buffer(letters)])
+
+
+def size_of(texts: Any) -> int:
+    """The number of these bytes."""
+    offsets = offsets_of(texts)
+    return int(offsets[-1] - offsets[0])
+
+
+def parts_of(texts: Any, size: int) -> Iterator[Any]:
+    """Cut such an array into slices of about as many bytes; at least one row each."""
+    offsets, at = offsets_of(texts), 0
+    while at < len(texts):
+        end = max(at + 1, int(np.searchsorted(offsets, int(offsets[at]) + size, side="right")) - 1)
+        yield texts[at:end]
+        at = end
+
+
+class Source:
+    """One column of a file, read piece by piece."""
+
+    #: in all, where the file tells beforehand
+    rows: int | None = None
 
     def __init__(self, path: Path, key: str, chunk: int) -> None:
         self.path, self.key, self.chunk = path, key, chunk
-        self.rows: int | None = None
-        self.fraction = 0.0
-        self._size = max(path.stat().st_size, 1)
 
     def arrays(self) -> Iterator[Any]:
         """Arrow arrays of the column, in order: strings, possibly large or dictionary-encoded, nulls included."""
         raise NotImplementedError
 
     def place(self, row: int) -> str:
-        """Where a row is found, counted from 0; for messages."""
+        """Where a row is found, counted from 0."""
         return f"{self.path}, row {row + 1}"
 
     def texts(self) -> Iterator[tuple[int, Any]]:
@@ -51,8 +89,9 @@ class Source:
                 try:
                     part.validate(full=True)
                 except arrow.ArrowInvalid as error:
-                    raise PreprocessError(f"{self.place(row + invalid_row(part))}: the text is not valid UTF-8. "
-                                          "Convert the file to UTF-8.") from error
+                    texts = enumerate(part.cast(arrow.binary()).to_pylist(), row)
+                    wrong = next((number for number, text in texts if text and text.decode(errors="ignore").encode() != text), row)
+                    raise PreprocessError(f"{self.place(wrong)}: the text is not valid UTF-8. Convert the file to UTF-8.") from error
                 filled = compute.greater(compute.binary_length(part), 0)
                 yield len(part), (part if part.null_count == 0 and compute.all(filled).as_py() is not False else part.filter(filled))
                 row += len(part)
@@ -76,28 +115,17 @@ class Source:
         return PreprocessError(f"{self.path} has no column {self.key!r}: expected a column of texts of that name, found: "
                                f"{', '.join(found)}. Set --json-keys (dataset_json_key).")
 
-    def unreadable(self, kind: str, error: Exception) -> PreprocessError:
-        """The error for a file that is not what its name says."""
-        return PreprocessError(f"{self.path} cannot be read as {kind}: {error}. The file is missing, truncated or "
-                               "corrupt: bring it again and compare its SHA-256 (dataset_src, dataset_sha256).")
+    @contextlib.contextmanager
+    def reading(self, kind: str, *errors: type[Exception]) -> Iterator[None]:
+        """Say what such errors mean: the file is not what its name says."""
+        try:
+            yield
+        except errors as error:
+            raise PreprocessError(f"{self.path} cannot be read as {kind}: {error}. The file is missing, truncated or corrupt: bring it again "
+                                  "and compare its SHA-256 (dataset_src, dataset_sha256).") from error
 
     def _stream(self) -> Any:
         return gzip.open(self.path, "rb") if self.path.name.lower().endswith(".gz") else self.path.open("rb")
-
-    def _read_so_far(self, stream: Any) -> None:
-        """Note how far a stream of `_stream` has come."""
-        with contextlib.suppress(OSError, ValueError):
-            self.fraction = min(1.0, getattr(stream, "fileobj", stream).tell() / self._size)
-
-
-def invalid_row(texts: Any) -> int:
-    """The first row of an Arrow array of strings that is no UTF-8."""
-    for number, text in enumerate(texts.cast(arrow.binary()).to_pylist()):
-        try:
-            (text or b"").decode()
-        except UnicodeDecodeError:
-            return number
-    return 0
 
 
 class ParquetSource(Source):
@@ -105,7 +133,7 @@ class ParquetSource(Source):
 
     def __init__(self, path: Path, key: str, chunk: int) -> None:
         super().__init__(path, key, chunk)
-        with self._reading():
+        with self.reading("parquet", arrow.ArrowException, OSError):
             # Otherwise Arrow reads the column of a whole row group at once.
             self._file = arrow_parquet.ParquetFile(str(path), buffer_size=1 << 20, pre_buffer=False)
             metadata, schema = self._file.metadata, self._file.schema_arrow
@@ -120,28 +148,16 @@ class ParquetSource(Source):
         # Half a chunk by the mean row; few enough that repeated texts, which parquet stores once, stay small as well.
         self._batch = max(1, min(2048, chunk * max(self.rows, 1) // (2 * max(size, 1))))
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (arrow.ArrowException, OSError) as error:
-            raise self.unreadable("parquet", error) from error
-
     def arrays(self) -> Iterator[Any]:
         """See `Source.arrays`."""
         batches = self._file.iter_batches(batch_size=self._batch, columns=[self.key], use_threads=False)
         read, rows = 0, self.rows or 0
-        while True:
-            with self._reading():
-                batch = next(batches, None)
-            if batch is None:
-                break
-            read += batch.num_rows
-            self.fraction = read / max(rows, 1)
-            yield batch.column(0)
+        with self.reading("parquet", arrow.ArrowException, OSError):
+            for batch in batches:
+                read += batch.num_rows
+                yield batch.column(0)
         if read != rows:
-            raise PreprocessError(f"{self.path} gave {read} rows, its footer promises {rows}: the file is corrupt. "
-                                  "Bring it again (dataset_src).")
+            raise PreprocessError(f"{self.path} gave {read} rows, its footer promises {rows}: the file is corrupt. Bring it again (dataset_src).")
 
 
 class JsonSource(Source):
@@ -172,24 +188,18 @@ class JsonSource(Source):
 
     def _blocks(self) -> Iterator[bytes]:
         """The file in blocks of whole lines, about a chunk each."""
-        held: list[bytes] = []
-        try:
-            with self._stream() as stream:
-                first = True
-                for data in iter(lambda: stream.read(self.chunk), b""):
-                    data = data[3:] if first and data.startswith(b"\xef\xbb\xbf") else data
-                    first = False
-                    self._read_so_far(stream)
-                    end = data.rfind(b"\n") + 1
-                    if end:
-                        yield b"".join([*held, data[:end]])
-                        held = []
-                    held.append(data[end:])
-        except (OSError, EOFError) as error:
-            raise self.unreadable("JSON lines", error) from error
-        last = b"".join(held)
-        if last:
-            yield last + b"\n"
+        held = []
+        with self.reading("JSON lines", OSError, EOFError), self._stream() as stream:
+            if stream.peek(3)[:3] == b"\xef\xbb\xbf":  # a byte order mark
+                stream.read(3)
+            for data in iter(lambda: stream.read(self.chunk), b""):
+                end = data.rfind(b"\n") + 1
+                if end:
+                    yield b"".join([*held, data[:end]])
+                    held = []
+                held.append(data[end:])
+        if any(held):
+            yield b"".join([*held, b"\n"])
 
     def _by_line(self, block: bytes) -> Any:
         """Read a block that Arrow does not like line by line: slower, and able to tell which line is wrong."""
@@ -229,34 +239,33 @@ class CsvSource(Source):
     def arrays(self) -> Iterator[Any]:
         """See `Source.arrays`."""
         csv.field_size_limit((1 << 31) - 1)
-        held: list[str] = []
-        size = 0
-        try:
-            with self._stream() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
-                rows = csv.reader(stream, strict=True)
-                try:
-                    header = next(rows, [])
-                    if self.key not in header:
-                        raise self.wrong_key(header)
-                    column = header.index(self.key)
-                    for row in filter(None, rows):
-                        if len(row) != len(header):
-                            raise PreprocessError(f"{self.path}, line {rows.line_num}: {len(row)} fields, expected {len(header)} as in "
-                                                  "the header. Mend the line; quote fields that hold commas, quotes or newlines.")
-                        held.append(row[column])
-                        size += len(row[column])
-                        if size >= self.chunk // 2:
-                            self._read_so_far(raw)
-                            yield arrow.array(held, arrow.string())
-                            held, size = [], 0
-                except csv.Error as error:
-                    raise PreprocessError(f"{self.path}, line {rows.line_num}: not valid CSV: {error}. Mend the line.") from error
-                except UnicodeDecodeError as error:
-                    raise PreprocessError(f"{self.path}, after line {rows.line_num}: the text is not valid UTF-8 ({error}). "
-                                          "Convert the file to UTF-8.") from error
-        except (OSError, EOFError) as error:
-            raise self.unreadable("CSV", error) from error
-        yield arrow.array(held, arrow.string())
+        with self.reading("CSV", OSError, EOFError), self._stream() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream, strict=True)
+            try:
+                for held in self._held(rows):
+                    yield arrow.array(held, arrow.string())
+            except csv.Error as error:
+                raise PreprocessError(f"{self.path}, line {rows.line_num}: not valid CSV: {error}. Mend the line.") from error
+            except UnicodeDecodeError as error:
+                raise PreprocessError(f"{self.path}, after line {rows.line_num}: the text is not valid UTF-8 ({error}). "
+                                      "Convert the file to UTF-8.") from error
+
+    def _held(self, rows: Any) -> Iterator[list[str]]:
+        """The column, about half a chunk at a time."""
+        header = next(rows, [])
+        if self.key not in header:
+            raise self.wrong_key(header)
+        column, held, size = header.index(self.key), [], 0  # type: int, list[str], int
+        for row in filter(None, rows):
+            if len(row) != len(header):
+                raise PreprocessError(f"{self.path}, line {rows.line_num}: {len(row)} fields, expected {len(header)} as in the header. "
+                                      "Mend the line; quote fields that hold commas, quotes or newlines.")
+            held.append(row[column])
+            size += len(row[column])
+            if size >= self.chunk // 2:
+                yield held
+                held, size = [], 0
+        yield held
 
 
 SOURCES: dict[str, type[Source]] = {"parquet": ParquetSource, "json": JsonSource, "csv": CsvSource}

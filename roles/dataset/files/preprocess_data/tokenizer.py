@@ -13,7 +13,7 @@ import pyarrow as arrow
 from preprocess_data.files import sha256_of
 from preprocess_data.messages import PreprocessError, say
 from preprocess_data.pieces import NoPieces, Pieces, piece_rules
-from preprocess_data.texts import parts_of, size_of
+from preprocess_data.sources import parts_of, size_of
 
 # Files of a tokenizer that its encoding may depend on.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
@@ -26,11 +26,7 @@ CHECK_DOCUMENTS, CHECK_BYTES = 16, 1 << 15
 
 
 def tokenizer_sha256(folder: Path) -> str:
-    """One SHA-256 over the names and contents of the files that make a tokenizer.
-
-    Raises:
-        PreprocessError: when the folder holds no vocabulary.
-    """
+    """One SHA-256 over the names and contents of the files that make a tokenizer; an error where there is no vocabulary."""
     if not any((folder / name).is_file() for name in VOCABULARIES):
         found = ", ".join(sorted(item.name for item in folder.iterdir())) if folder.is_dir() else "no such folder"
         raise PreprocessError(f"{folder} holds no tokenizer: expected one of {', '.join(VOCABULARIES)}, found: "
@@ -50,9 +46,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def token_text(token: Any) -> str | None:
     """The text of a token as tokenizer_config.json writes it: a string, or a mapping with `content`."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) and token else None
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) and text else None
 
 
 def special_tokens(folder: Path) -> dict[str, str]:
@@ -73,11 +68,6 @@ def why_not_alone(folder: Path, tokenizer: Any, spec: dict[str, Any]) -> str | N
 
     transformers adds tokens of tokenizer_config.json to the vocabulary, makes special ones of them, and puts
     bos and eos where add_bos_token and add_eos_token ask for them.
-
-    Args:
-        folder: of the tokenizer.
-        tokenizer: its tokenizer.json, loaded by the tokenizers library.
-        spec: with the added_tokens of its tokenizer.json.
     """
     config, tokens = read_json(folder / "tokenizer_config.json"), special_tokens(folder)
     added = {item["content"]: item["id"] for item in spec.get("added_tokens", [])}
@@ -95,19 +85,12 @@ def why_not_alone(folder: Path, tokenizer: Any, spec: dict[str, Any]) -> str | N
 
 
 class Encoder:
-    """A tokenizer as this program needs it.
-
-    Attributes:
-        name: which implementation encodes, for the log and the manifest.
-        vocab_size: entries of the vocabulary, added tokens included.
-        dtype: numpy name of the type of an id on disk, as upstream's ``optimal_dtype`` chooses it.
-        pieces: encodes by pieces, or None.
-        why_whole: why documents are encoded whole; empty where they are not.
-    """
+    """A tokenizer as this program needs it: by `pieces`, or whole for the reason `why_whole`."""
 
     def __init__(self, name: str, vocab_size: int, batch: Callable[[list[str]], list[list[int]]], end: Sequence[int] = (),
                  pieces: Pieces | None = None, why_whole: str = "") -> None:
         self.name, self.vocab_size, self.pieces, self.why_whole = name, vocab_size, pieces, why_whole
+        # As upstream's optimal_dtype chooses it.
         self.dtype = "uint16" if vocab_size < 65500 else "int32"
         self._batch, self._end = batch, list(end)
 
@@ -127,15 +110,9 @@ class Encoder:
         return ids.astype(self.dtype)
 
     def encode(self, texts: Any, whole: bool = False) -> tuple[Any, Any]:
-        """Encode documents.
+        """The ids of documents that are not empty, in one array of `dtype`, and their number in each, int32.
 
-        Args:
-            texts: an Arrow array of strings that are not empty.
-            whole: leave every document to the tokenizer itself.
-
-        Returns:
-            The ids of all of them in one array of `dtype`, shape (tokens,), and the number of ids
-            of each, int32, shape (documents,).
+        With `whole` every document is left to the tokenizer itself.
         """
         canonical, special = (texts, np.ones(len(texts), dtype=bool)) if whole or self.pieces is None else self.pieces.canonical(texts)
         lengths = np.zeros(len(texts), dtype=np.int32)
@@ -168,11 +145,7 @@ def batch_of(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
 
 
 def load_encoder(folder: Path, append_eod: bool) -> Encoder:
-    """The tokenizer of a folder; with `append_eod` it adds the eos token's id to each document.
-
-    Raises:
-        PreprocessError: when no library can load it.
-    """
+    """The tokenizer of a folder; with `append_eod` it adds the eos token's id to each document."""
     tokens, path = special_tokens(folder), folder / "tokenizer.json"
     if append_eod and "eos_token" not in tokens:
         raise PreprocessError("--append-eod needs the tokenizer's eos_token, and tokenizer_config.json names none. "
