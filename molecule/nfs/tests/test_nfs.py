@@ -1,5 +1,6 @@
 """Sharing by NFS between two machines: node1, the master, serves; node2 mounts."""
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -241,6 +242,74 @@ def test_to_copy_and_back(site):
     assert status == 0, output
     assert "are hidden by the mount" in output
     assert set(site.mounts()) == set(ACCESS)
+
+
+def test_a_run_limited_to_one_node_leaves_the_server_to_the_others(site):
+    status, output = site.play(PLAYBOOK, "--limit", "node1", data_share_mode="copy")
+    assert status == 0, output
+    assert "is served still: 1 nodes take no part in this run" in output
+    assert site.ok("node1", "wc -l </var/lib/nfs/etab") == str(len(ACCESS))
+    assert set(site.mounts()) == set(ACCESS)
+
+
+SHARED = "/srv/shared"
+
+
+@pytest.fixture
+def squashed(site):
+    """A folder of the site's on node1, all of it the training user's alone, and mounted on node2 with root squashed; what the roles know of it."""
+    server, client = site.address("node1"), site.address("node2")
+    site.ok("node1", f"mkdir -p {SHARED} && chown root:root /srv {SHARED} && chmod 0755 {SHARED} && install -d -m 0700 -o ascend -g ascend {SHARED}/dataset {SHARED}/tokenizer "
+                     f"&& cp -a {DATA}/. {SHARED}/dataset/ && cp -a {TOKENIZER}/. {SHARED}/tokenizer/ && chmod 0700 {SHARED}/dataset {SHARED}/tokenizer")
+    try:
+        # In a file of the site's own: leaving nfs reads the files again, which ends exports made by hand.
+        site.ok("node1", f"echo '{SHARED} {client}(rw,root_squash,no_subtree_check)' >/etc/exports.d/site.exports && exportfs -ra")
+        site.ok("node2", f"mkdir -p {SHARED} && mount -t nfs4 {server}:{SHARED} {SHARED}")
+        assert "Permission denied" in site.run("node2", f"ls {SHARED}/dataset").stderr  # by root
+        yield {"data_share_mode": "existing", "cluster_dataset_dir": f"{SHARED}/dataset", "cluster_tokenizer_dir": f"{SHARED}/tokenizer"}
+    finally:
+        site.run("node2", f"umount {SHARED}; rmdir {SHARED}")
+        site.run("node1", f"rm -f /etc/exports.d/site.exports; exportfs -ra; rm -rf {SHARED}")
+        status, output = site.play(PLAYBOOK)
+        assert status == 0, output
+
+
+def test_storage_of_the_site_on_which_root_may_do_nothing(site, squashed):
+    """Read as the training user, compared, and left as it is; the list is each node's own."""
+    look = f"find {SHARED} -printf '%p %U %m %T@\\n' | sort"
+    before = site.ok("node1", look)
+    for _ in range(2):
+        status, output = site.play(PLAYBOOK, **squashed)
+        assert status == 0, output
+    assert re.findall(r"(changed|rescued)=(\d+)", output) == [("changed", "0"), ("rescued", "0")] * 2, output
+    assert site.ok("node1", look) == before
+    for node in site.nodes:
+        listed = site.ok(node, "stat -c %U:%a /opt/ascend-cluster/state/data_manifest.sha256; cat /opt/ascend-cluster/state/data_manifest.sha256")
+        assert listed.startswith("root:644") and f"  {SHARED}/dataset/alpaca_text_document.bin" in listed
+        assert site.user(node, "sha256sum -c --quiet /opt/ascend-cluster/state/data_manifest.sha256").returncode == 0
+    # What is missing is said, and by the reading of the user: root would see nothing at all there.
+    site.ok("node1", f"chmod 0000 {SHARED}/dataset/alpaca_text_document.idx")
+    try:
+        output = site.refused(PLAYBOOK, **squashed)
+    finally:
+        site.ok("node1", f"chmod 0644 {SHARED}/dataset/alpaca_text_document.idx")
+    assert f"{SHARED}/dataset/alpaca_text_document.idx (Permission denied)" in output
+
+
+def test_folders_on_such_storage_are_made_as_the_training_user(site, squashed):
+    module = ["ansible", "node2", "-i", "molecule/inventory", "-i", "molecule/nfs/inventory", "--become", "-m", "ascend.cluster.user_folders", "-a"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_SSH_ARGS": f"-F {site.folder}/ssh/config",
+                   "MOLECULE_EPHEMERAL_DIRECTORY": str(site.folder)}
+
+    def make(path):
+        return subprocess.run([*module, json.dumps({"paths": [path], "user": "ascend"})], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+    done = make(f"{SHARED}/dataset/ckpt/new")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert site.ok("node1", f"stat -c %U:%a {SHARED}/dataset/ckpt/new") == "ascend:755"
+    done = make(f"{SHARED}/ckpt")
+    assert done.returncode != 0
+    assert "Make it by hand, on the server where the storage is shared" in " ".join(done.stdout.split())
 
 
 def test_a_host_outside_the_cluster_serves(site, tmp_path):

@@ -39,15 +39,19 @@ def whole(site):
 
 def leftovers(site):
     """Keys, temporary folders, and parts of files."""
-    return "".join(site.run(node, f"grep -h data-share ~ascend/.ssh/authorized_keys; ls -d /tmp/data-share-*; find {TOKENIZER} {DATA} -name '.*'").stdout
+    return "".join(site.run(node, f"grep -h ascend-transfer ~ascend/.ssh/authorized_keys; ls -d /tmp/ascend-transfer-*; find {TOKENIZER} {DATA} -name '.*'").stdout
                    for node in site.nodes)
 
 
 def test_only_what_changed_travels(site):
-    gone, extra = IDX, f"{DATA}/index_cache/of-older-data.npy"
+    gone, extra, foreign = IDX, f"{DATA}/index_cache/{'0' * 32}-GPTDataset-train-sample_index.npy", f"{DATA}/index_cache/of-older-data.npy"
+    unknown = extra.replace("0" * 32, "1" * 32)
     stale = site.run("node2", f"ls {DATA}/index_cache/*shuffle_index.npy").stdout.strip()
     before = inodes(site)
-    site.run("node2", f"printf x >> {stale}; rm {gone}; runuser -u ascend -- touch {extra}")
+    site.run("node2", f"printf x >> {stale}; rm {gone}; runuser -u ascend -- touch {extra} {foreign} {unknown}")
+    # The first was the master's once, as this node remembers; the others are somebody's.
+    record = f"{WORKSPACE}/state/index_cache.json"
+    assert site.run("node2", f"sed -i 's#\"shared\": \\[#&\"{extra}\",#' {record} && grep -q {extra} {record}").returncode == 0
     status, output = site.play(SHARE)
     assert status == 0, output
     assert f"missing: {gone}; other content: {stale}; not on the list: {extra}" in output
@@ -55,7 +59,9 @@ def test_only_what_changed_travels(site):
     assert whole(site) == (True, "")
     after = inodes(site)
     assert {path for path in before if before[path] != after.get(path)} == {stale, gone}
-    assert set(after) == set(before)
+    assert set(after) == {*before, foreign, unknown}
+    assert f"2 files in {DATA}/index_cache that the master lacks and that this project did not make" in output
+    assert site.run("node2", f"rm {foreign} {unknown}").returncode == 0
     assert leftovers(site) == ""
     status, output = site.play(SHARE)
     assert status == 0, output
@@ -99,13 +105,46 @@ def test_a_killed_copy_goes_on_where_it_stopped(site):
     assert "the next run goes on from there" in output
     part = int(site.run("node2", f"stat -c %s {TOKENIZER}/.big.bin.??????").stdout)
     assert total // 8 < part < total
-    assert "data-share" not in leftovers(site).replace(".big.bin", "")
+    assert "ascend-transfer" not in leftovers(site)
     status, output = site.play(SHARE)
     assert status == 0, output
     literal = int(re.search(r"Literal data: ([\d,]+) bytes", output)[1].replace(",", ""))
     assert literal < total - part * 0.9
     assert whole(site) == (True, "")
     assert leftovers(site) == ""
+
+
+def test_a_key_that_a_killed_run_left_is_withdrawn_by_the_next(site):
+    line = 'restrict,from=\\"192.0.2.1\\",command=\\"true\\" ssh-ed25519 AAAA ascend-transfer-node2'
+    marked = f"# BEGIN of a transfer between the cluster's nodes\\n{line}\\n# END of a transfer between the cluster's nodes\\n"
+    keys = "~ascend/.ssh/authorized_keys"
+    assert site.run("node1", f'runuser -u ascend -- bash -c "mkdir -p ~ascend/.ssh; chmod 0700 ~ascend/.ssh"; printf "ssh-rsa OTHER site\\n{marked}" >>{keys}; '
+                             f"chown ascend: {keys}; chmod 0600 {keys}").returncode == 0
+    try:
+        status, output = site.play(SHARE)
+        assert status == 0, output
+        left = site.run("node1", f"cat {keys}").stdout
+    finally:
+        site.run("node1", f"sed -i '/OTHER site/d' {keys}")
+    assert "ascend-transfer" not in left and "of a transfer" not in left
+    assert "ssh-rsa OTHER site" in left
+
+
+def test_the_program_of_a_transfer_is_roots_alone(site):
+    """What runs at the source under another node's key must be nobody else's to change."""
+    site.run("node2", f"rm {IDX}")
+    status, output = site.play(SHARE)
+    assert status == 0, output
+    program = f"{WORKSPACE}/bin/ascend-data-sender"
+    assert site.run("node1", f"stat -c %U:%G:%a {program}").stdout.strip() == "root:root:755"
+    site.run("node2", f"rm {IDX}")
+    mode = site.run("node1", f"stat -c %a {WORKSPACE}/bin").stdout.strip()
+    site.run("node1", f"chmod 0777 {WORKSPACE}/bin")
+    try:
+        output = site.refused(SHARE)
+    finally:
+        site.run("node1", f"chmod {mode} {WORKSPACE}/bin")
+    assert f"{WORKSPACE}/bin has mode 0777" in output and "root alone can write" in output
 
 
 @pytest.mark.parametrize(("node", "playbook"), [("node2", "playbooks/data_share.yml"), ("node1", "playbooks/dataset.yml")])
