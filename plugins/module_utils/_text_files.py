@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from ansible_collections.ascend.cluster.plugins.module_utils._walk import walk
+
 
 class TextFileError(Exception):
     """A file cannot be made as asked; the message says why, and the way out."""
@@ -22,6 +24,17 @@ class Wanted(NamedTuple):
     content: str
     mode: int
     validate: str = ""
+
+
+def prepare_as_root(folder: str, make: bool) -> None:
+    """Make a folder for root's files where it is not there, and refuse one that somebody else than root could change or exchange."""
+    with walk(folder) as way:
+        if way.unsafe:
+            raise TextFileError(f"Root writes no files in {folder}: {way.unsafe}. A folder that this project made for root is taken back by "
+                                "playbooks/node_base.yml; give another one to root alone (chown root, chmod go-w), or set the variable of that path.")
+        missing = way.rest
+    if make and missing:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
 
 
 def found(path: str) -> str | None:

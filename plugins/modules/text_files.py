@@ -7,7 +7,8 @@ module: text_files
 short_description: Have small files with these texts, all in one step
 description:
   - A file that differs in text, mode or owner is replaced by a new one, which belongs to who runs this. No link is ever followed.
-  - Missing folders are made for root with mode C(0755); for another user see M(ascend.cluster.user_folders).
+  - Root writes in folders only that nobody else can write, and makes those that are missing with mode C(0755). For folders of another user see
+    M(ascend.cluster.user_folders).
 options:
   files:
     description: The files.
@@ -63,6 +64,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils import _text_files
+from ansible_collections.ascend.cluster.plugins.module_utils._walk import FolderError
 
 
 def main() -> None:
@@ -74,16 +76,17 @@ def main() -> None:
     try:
         for item in module.params["files"]:
             wanted = _text_files.Wanted(item["path"], item["content"], int(item["mode"], 8), item["validate"])
+            if os.geteuid() == 0:
+                _text_files.prepare_as_root(os.path.dirname(wanted.path), make=not module.check_mode)
             before = _text_files.found(wanted.path)
             if _text_files.same(wanted, before):
                 continue
             written.append(wanted.path)
             diff.append({"before_header": wanted.path, "after_header": wanted.path, "before": before or "", "after": wanted.content})
             if not module.check_mode:
-                os.makedirs(os.path.dirname(wanted.path), mode=0o755, exist_ok=True)
                 _text_files.write(wanted)
                 module.set_context_if_different(wanted.path, module.selinux_default_context(wanted.path), False)
-    except (_text_files.TextFileError, OSError) as error:
+    except (_text_files.TextFileError, FolderError, OSError) as error:
         module.fail_json(msg=str(error), written=written)
     module.exit_json(changed=bool(written), written=written, diff=diff)
 

@@ -7,7 +7,13 @@ shift 3
 sed -n 's/^ID\(_LIKE\)\{0,1\}=/os=/p' /etc/os-release 2>/dev/null || sed -n 's/^ID\(_LIKE\)\{0,1\}=/os=/p' /usr/lib/os-release
 getent group "$npu_group" >/dev/null || echo missing=npu_group
 getent group "$user" >/dev/null || echo missing=group
-getent passwd "$user" >/dev/null || echo missing=user
+if getent passwd "$user" >/dev/null; then
+    for group in "$user" "$npu_group"; do
+        id -nG "$user" | tr ' ' '\n' | grep -qxF "$group" || { echo missing=membership; break; }
+    done
+else
+    echo missing=user
+fi
 
 for limit in "$@"; do # in a process of its own each
     prlimit "--${limit%%:*}=${limit#*:}:${limit#*:}" true 2>/dev/null || echo "limit=${limit%%:*}"
