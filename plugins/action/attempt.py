@@ -34,5 +34,6 @@ class ActionModule(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
         result = _secret_urls.mask_all(result)
         if result.get("failed"):
+            result.pop("exception", None)  # what the module said of it would be shown before our words
             result["msg"] = _attempt.message(str(args["fail_msg"]), result, int(args["lines"]))
         return result
