@@ -226,15 +226,22 @@ def test_who_asks_again_later_is_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> 
     assert ended == [signal.SIG_DFL, signal.SIGTERM]
 
 
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file of this process and of those that it forks grows beyond 32 KiB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("kind", ["prepend", "missing-bytes"])
-def test_disk_full_in_the_middle(kind: str, tmp_path: Path) -> None:
+def test_disk_full_in_the_middle(kind: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer = write_tokenizer(tmp_path / "tokenizer", variant(kind))
     source = parquet(tmp_path / "x.parquet", [f"the{' ' * number}fox" for number in range(3000)])
-    words = command(source, tokenizer, tmp_path / "out" / "a", "--workers", "4", "--chunk-mib", "0.05")
-    done = subprocess.run(words, capture_output=True, text=True, check=False,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, 1 << 15)))
-    assert done.returncode == 1
-    assert "File too large" in done.stderr and not names(tmp_path / "out")
+    request.getfixturevalue("small_disk")
+    assert "File too large" in refused(capsys, tmp_path, source, tokenizer, "--workers", "4", "--chunk-mib", "0.05")
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
