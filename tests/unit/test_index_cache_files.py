@@ -11,7 +11,8 @@ HASH = "0123456789abcdef" * 2
 
 @pytest.mark.parametrize(("name", "ours"), [
     (f"{HASH}-GPTDataset-document_index.npy", True), (f"{HASH}-GPTDataset-train-sample_index.npy", True), (f"{HASH}-GPTDataset-valid-shuffle_index.npy", True),
-    (f"{HASH}-GPTDataset-description.txt", True), (f"{HASH}-BlendedDataset-train-dataset_sample_index.npy", True), (f"{HASH}-BlendedDataset-train-dataset_index.npy", True),
+    (f"{HASH}-GPTDataset-description.txt", True),
+    (f"{HASH}-BlendedDataset-train-dataset_sample_index.npy", True), (f"{HASH}-BlendedDataset-train-dataset_index.npy", True),
     ("of-older-data.npy", False), (f"{HASH[1:]}-GPTDataset-document_index.npy", False), (f"{HASH}-GPTDataset-document_index.npy.bak", False),
     (f"{HASH.upper()}-GPTDataset-document_index.npy", False), (f"x{HASH}-GPTDataset-document_index.npy", False), (f"{HASH}-notes.txt", False)])
 def test_the_form_of_a_name(name: str, ours: bool) -> None:

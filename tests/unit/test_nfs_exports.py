@@ -5,7 +5,18 @@ from collections.abc import Sequence
 
 import pytest
 from ansible_collections.ascend.cluster.plugins.module_utils import _nfs_exports
-from ansible_collections.ascend.cluster.plugins.module_utils._nfs_exports import DROP_IN, EXPORTS, SETTINGS, UNIT, Server, drop_in, entries, exports, others, settings
+from ansible_collections.ascend.cluster.plugins.module_utils._nfs_exports import (
+    DROP_IN,
+    EXPORTS,
+    SETTINGS,
+    UNIT,
+    Server,
+    drop_in,
+    entries,
+    exports,
+    others,
+    settings,
+)
 from ansible_collections.ascend.cluster.plugins.module_utils._nfs_firewall import Firewall, Rule, parse, rich_rule, ufw_allows
 
 FOLDERS = [{"path": "/d", "access": "ro"}, {"path": "/w", "access": "rw"}]

@@ -27,7 +27,8 @@ def test_the_last_mount_at_a_path_counts() -> None:
 
 
 @pytest.mark.parametrize(("text", "address"), [
-    ("10.0.0.1", "10.0.0.1"), (" 10.0.0.1", "10.0.0.1"), ("2001:DB8:0:0::1", "2001:db8::1"), ("2001:db8::0001", "2001:db8::1"), ("::ffff:10.0.0.1", "::ffff:10.0.0.1"),
+    ("10.0.0.1", "10.0.0.1"), (" 10.0.0.1", "10.0.0.1"), ("2001:DB8:0:0::1", "2001:db8::1"), ("2001:db8::0001", "2001:db8::1"),
+    ("::ffff:10.0.0.1", "::ffff:10.0.0.1"),
     ("node1", ""), ("10.0.0", ""), ("", ""), ("10.0.0.1/24", "")])
 def test_an_address_has_one_form(text: str, address: str) -> None:
     assert canonical(text) == address
@@ -60,8 +61,8 @@ class Node:
         self.ran: list[str] = []
         self.written: list[str] = []
         self.answers: dict[str, tuple[int, str, str]] = {}
-        self.client = Client(self.run, 60, settings.get("check", False), lambda address: settings.get("reach", True), lambda path: self.ran.append(f"make {path}"),
-                             self.write, self.read, lambda path: f"7 (python) at {path}")
+        self.client = Client(self.run, 60, settings.get("check", False), lambda address: settings.get("reach", True),
+                             lambda path: self.ran.append(f"make {path}"), self.write, self.read, lambda path: f"7 (python) at {path}")
 
     def run(self, words: Sequence[str]) -> tuple[int, str, str]:
         assert list(words[:4]) == ["timeout", "-k", "5", "60"]

@@ -164,7 +164,8 @@ SOURCES = [{"name": "node1", "address": "10.0.0.1", "port": 22, "host_keys": ["s
 
 def test_each_source_is_known_by_its_own_keys_and_port() -> None:
     config = _transfer.ssh_config("/tmp/x", SOURCES, "10.0.0.2", "ops")
-    assert "Host source0\n  HostName 10.0.0.1\n  HostKeyAlias source0\n  Port 22\nHost source1\n  HostName 2001:db8::3\n  HostKeyAlias source1\n  Port 2022\n" in config
+    assert "Host source0\n  HostName 10.0.0.1\n  HostKeyAlias source0\n  Port 22\n" in config
+    assert "Host source1\n  HostName 2001:db8::3\n  HostKeyAlias source1\n  Port 2022\n" in config
     for line in ("User ops", "BindAddress 10.0.0.2", "IdentityFile /tmp/x/key", "IdentitiesOnly yes", "UserKnownHostsFile /tmp/x/known_hosts",
                  "GlobalKnownHostsFile /dev/null", "StrictHostKeyChecking yes", "PreferredAuthentications publickey", "BatchMode yes"):
         assert f"\n  {line}\n" in config
@@ -219,6 +220,6 @@ def test_the_program_lies_where_root_alone_can_write(bad: str, tmp_path: Path, m
     assert transfer_source.place(str(program), "text") is (os.geteuid() != 0)  # another owner than root: written again
     program.unlink()
     program.symlink_to(tmp_path / "victim")
-    with pytest.raises(OSError, match="symbolic link|symbolic links"):
+    with pytest.raises(OSError, match="symbolic link"):
         transfer_source.place(str(program), "other")
     assert not (tmp_path / "victim").exists()

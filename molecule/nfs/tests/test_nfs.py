@@ -259,7 +259,7 @@ SHARED = "/srv/shared"
 def squashed(site):
     """A folder of the site's on node1, all of it the training user's alone, and mounted on node2 with root squashed; what the roles know of it."""
     server, client = site.address("node1"), site.address("node2")
-    site.ok("node1", f"mkdir -p {SHARED} && chown root:root /srv {SHARED} && chmod 0755 {SHARED} && install -d -m 0700 -o ascend -g ascend {SHARED}/dataset {SHARED}/tokenizer "
+    site.ok("node1", f"mkdir -p {SHARED} && chmod 0755 {SHARED} && install -d -m 0700 -o ascend -g ascend {SHARED}/dataset {SHARED}/tokenizer "
                      f"&& cp -a {DATA}/. {SHARED}/dataset/ && cp -a {TOKENIZER}/. {SHARED}/tokenizer/ && chmod 0700 {SHARED}/dataset {SHARED}/tokenizer")
     try:
         # In a file of the site's own: leaving nfs reads the files again, which ends exports made by hand.
@@ -302,7 +302,8 @@ def test_folders_on_such_storage_are_made_as_the_training_user(site, squashed):
                    "MOLECULE_EPHEMERAL_DIRECTORY": str(site.folder)}
 
     def make(path):
-        return subprocess.run([*module, json.dumps({"paths": [path], "user": "ascend"})], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run([*module, json.dumps({"paths": [path], "user": "ascend"})], cwd=PROJECT, env=environment, capture_output=True, text=True,
+                              check=False)
 
     done = make(f"{SHARED}/dataset/ckpt/new")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -39,12 +39,13 @@ def whole(site):
 
 def leftovers(site):
     """Keys, temporary folders, and parts of files."""
-    return "".join(site.run(node, f"grep -h ascend-transfer ~ascend/.ssh/authorized_keys; ls -d /tmp/ascend-transfer-*; find {TOKENIZER} {DATA} -name '.*'").stdout
-                   for node in site.nodes)
+    look = f"grep -h ascend-transfer ~ascend/.ssh/authorized_keys; ls -d /tmp/ascend-transfer-*; find {TOKENIZER} {DATA} -name '.*'"
+    return "".join(site.run(node, look).stdout for node in site.nodes)
 
 
 def test_only_what_changed_travels(site):
-    gone, extra, foreign = IDX, f"{DATA}/index_cache/{'0' * 32}-GPTDataset-train-sample_index.npy", f"{DATA}/index_cache/of-older-data.npy"
+    gone, foreign = IDX, f"{DATA}/index_cache/of-older-data.npy"
+    extra = f"{DATA}/index_cache/{'0' * 32}-GPTDataset-train-sample_index.npy"
     unknown = extra.replace("0" * 32, "1" * 32)
     stale = site.run("node2", f"ls {DATA}/index_cache/*shuffle_index.npy").stdout.strip()
     before = inodes(site)
