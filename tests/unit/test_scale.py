@@ -43,7 +43,7 @@ def test_ranks_and_the_state_of_the_job_are_worked_out_once_for_all_roles(tmp_pa
     shared = {"ansible_connection": "local", "cluster_address": "{{ address | counted('address') }}",
               "__cluster_job_state": "{{ 'inactive' | counted('job') }}"}
     (tmp_path / "hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": hosts, "vars": shared}}), encoding="utf-8")
-    topology = {"ansible.builtin.import_role": {"name": "ascend.cluster.cluster", "rolespec_validate": False}, "vars": {"__cluster_guard": False}}
+    topology = {"ansible.builtin.import_role": {"name": "ascend.cluster.cluster", "tasks_from": "topology"}}
     plays = [{"hosts": "ascend_nodes", "gather_facts": False, "tasks": tasks} for tasks in (
         [topology], [topology, topology], [topology, *running()])]
     (tmp_path / "play.yml").write_text(json.dumps(plays), encoding="utf-8")
