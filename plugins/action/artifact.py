@@ -77,11 +77,16 @@ class ActionModule(ActionBase):
 
     def _sha256_on_node(self, dest: str, task_vars: dict[str, Any]) -> str | None:
         """SHA-256 of the file on the node; None when there is none."""
-        arguments = {"path": dest, "follow": True, "checksum_algorithm": "sha256", "get_mime": False}
+        arguments = {"path": dest, "follow": False, "checksum_algorithm": "sha256", "get_mime": False}
         answer = self._module("stat", arguments, task_vars)
         stat = answer["stat"]
         if not stat["exists"]:
             return None
+        if stat["islnk"]:
+            raise _artifact.ArtifactError(
+                f"{dest} on the node is a link to {stat['lnk_target']}, expected a file: nothing is written, or given another owner, through a link. "
+                f"Remove it there (`rm {dest}`), and run this again."
+            )
         if not stat["isreg"]:
             raise _artifact.ArtifactError(f"{dest} on the node is not a file: dest must be the full path of a file.")
         checksum: str | None = stat.get("checksum")
@@ -91,7 +96,7 @@ class ActionModule(ActionBase):
         """Give the file its owner, group and mode; True when that changed (in check mode: would change) something."""
         if not attributes:
             return False
-        arguments = {"path": dest, "state": "file", "follow": True, **attributes}
+        arguments = {"path": dest, "state": "file", "follow": False, **attributes}
         return bool(self._module("file", arguments, task_vars).get("changed"))
 
     def _fetch(self, args: dict[str, Any], expected: str, hash_variable: str, task_vars: dict[str, Any]) -> None:
@@ -116,7 +121,7 @@ class ActionModule(ActionBase):
     def _copy(self, path: str, dest: str, attributes: dict[str, Any], task_vars: dict[str, Any]) -> None:
         """Send a file of the controller over the connection."""
         task = self._task.copy()
-        task.args = {"src": path, "dest": dest, "decrypt": False, "follow": True, **attributes}
+        task.args = {"src": path, "dest": dest, "decrypt": False, "follow": False, **attributes}
         task.diff = False  # nobody reads a diff of an installer, and making one reads it into memory
         action = self._shared_loader_obj.action_loader.get(
             "ansible.legacy.copy",

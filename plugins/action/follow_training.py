@@ -46,6 +46,7 @@ class ActionModule(ActionBase):
         _, wanted = self.validate_argument_spec({
             "unit": {"type": "str", "required": True},
             "run_dir": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
             "run_id": {"type": "str", "required": True},
             "meeting": {"type": "path", "required": True},
             "show_progress": {"type": "bool", "default": False},
@@ -114,7 +115,7 @@ class ActionModule(ActionBase):
         asked = time.time()
         state: dict[str, Any] = self._execute_module(
             module_name="ascend.cluster.training_state", task_vars=self._vars,
-            module_args={"unit": wanted["unit"], "run_dir": wanted["run_dir"], "run_id": wanted["run_id"], **options})
+            module_args={**{name: wanted[name] for name in ("unit", "run_dir", "user", "run_id")}, **options})
         if state.get("unreachable"):
             raise AnsibleConnectionFailure(str(state.get("msg", "unreachable")))
         if state.get("failed") or "active" not in state:
@@ -165,7 +166,7 @@ class ActionModule(ActionBase):
         try:
             found: dict[str, Any] = self._execute_module(
                 module_name="ascend.cluster.training_evidence", task_vars=self._vars,
-                module_args={name: wanted[name] for name in ("unit", "run_dir", "run_id", "node_rank", "nproc_per_node")})
+                module_args={name: wanted[name] for name in ("unit", "run_dir", "user", "run_id", "node_rank", "nproc_per_node")})
         except AnsibleError as error:
             display.warning(f"{self._vars['inventory_hostname']}: its logs could not be read: {error}")
             return {}

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 name: file_sha256
 short_description: SHA-256 of a file on the controller
 description:
-  - Reads the file in pieces.
+  - Works it out once a run, however many nodes ask.
 options:
   _input:
     description: Path of the file.
@@ -34,7 +34,7 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _artifact
 def file_sha256(path: str) -> str:
     """See DOCUMENTATION."""
     try:
-        return _artifact.sha256_of(Path(path))
+        return _artifact.sha256_once(Path(path))
     except OSError as error:
         raise AnsibleFilterError(f"{path} cannot be read on the controller: {error.strerror}.") from error
 

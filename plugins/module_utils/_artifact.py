@@ -4,9 +4,12 @@ Runs on the controller.
 """
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
 from pathlib import Path
+
+from ansible import constants
 
 _URL = re.compile(r"(?i)(https?|ftp|file)://.")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -57,6 +60,25 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_once(path: Path) -> str:
+    """SHA-256 of a file on the controller, worked out once a run for all nodes.
+
+    Each task of each node is a process of its own, so what one found is noted in the run's temporary folder, which ansible makes and
+    removes. The others wait for it meanwhile. A file that was changed or replaced since is another one.
+    """
+    found = path.stat()
+    which = hashlib.sha256(f"{path}\0{found.st_dev}\0{found.st_ino}\0{found.st_size}\0{found.st_mtime_ns}".encode()).hexdigest()
+    with (Path(constants.DEFAULT_LOCAL_TMP) / f"sha256-{which}").open("a+", encoding="utf-8") as note:
+        fcntl.flock(note, fcntl.LOCK_EX)
+        note.seek(0)
+        known = note.read()
+        if known:
+            return known
+        digest = sha256_of(path)
+        note.write(digest)
+        return digest
+
+
 def check_local(src: str, expected: str, variable: str, hash_variable: str) -> tuple[Path, str]:
     """Path and SHA-256 of a source file on the controller.
 
@@ -73,7 +95,7 @@ def check_local(src: str, expected: str, variable: str, hash_variable: str) -> t
     if not path.is_file():
         raise ArtifactError(f"{path} ({variable}) is not a file: set {variable} to the path or url of a file.")
     try:
-        found = sha256_of(path)
+        found = sha256_once(path)
     except OSError as error:
         raise ArtifactError(f"{path} ({variable}) cannot be read on the controller: {error.strerror}.") from error
     if expected and found != expected:

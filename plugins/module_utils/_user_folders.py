@@ -13,17 +13,10 @@ import errno
 import os
 import pwd
 import stat
-from typing import Any, Iterator
+from typing import Any
 
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, account, as_user
-
-#: links on the way to a folder, as the kernel counts them
-_LINKS = 40
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class FolderError(Exception):
-    """A folder that is not there and cannot be made; the message says why and what to do."""
+from ansible_collections.ascend.cluster.plugins.module_utils._walk import OPEN, FolderError, walk
 
 
 def make(paths: list[str], user: str, mode: int, check: bool) -> list[str]:
@@ -142,7 +135,7 @@ def _give(parent: int, name: str, entry: pwd.struct_passwd, mode: int) -> None:
     """Make a folder in the folder `parent`, which root alone can write, and give it away when it is as it should be."""
     os.mkdir(name, 0o700, dir_fd=parent)
     try:
-        made = os.open(name, _OPEN, dir_fd=parent)
+        made = os.open(name, OPEN, dir_fd=parent)
         try:
             os.fchmod(made, mode)
             os.fchown(made, entry.pw_uid, entry.pw_gid)
@@ -157,74 +150,3 @@ def _words(path: str, parent: str, reason: str, user: str, why_not_root: str) ->
     more = f", and root makes no folders there: {why_not_root}" if why_not_root else ""
     return (f"{path} is not there, and {user} (cluster_user) cannot make it in {parent} ({reason}){more}. Make it by hand, on the server where "
             f"the storage is shared: `mkdir -p {path}`, then `chown {user}: {path}`; or set the variable of that path to a place where {user} may write.")
-
-
-class Way:
-    """How far a walk came: `fd` is the folder `at`, `rest` what is missing below it, `unsafe` why root must not write there, or ""."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.at = "/"
-        self.rest: list[str] = []
-        self.unsafe = ""
-        self.owner = 0
-
-    def step(self, fd: int, name: str) -> None:
-        """Go down to a folder, which is open as `fd`."""
-        os.close(self.fd)
-        self.fd, self.at = fd, os.path.join(self.at, name)
-        self.judge()
-
-    def judge(self) -> None:
-        """Keep the first reason why somebody other than root could have changed what lies at or below this folder."""
-        found = os.fstat(self.fd)
-        self.owner = found.st_uid
-        if self.unsafe:
-            return
-        if found.st_uid != 0:
-            try:
-                owner = pwd.getpwuid(found.st_uid).pw_name
-            except KeyError:
-                owner = f"uid {found.st_uid}"
-            self.unsafe = f"{self.at} belongs to {owner}"
-        elif found.st_mode & 0o022:
-            self.unsafe = f"{self.at} has mode {stat.S_IMODE(found.st_mode):04o}, so others than root can write in it"
-
-
-@contextlib.contextmanager
-def walk(path: str) -> Iterator[Way]:
-    """Go as far down an absolute path as it exists, by file descriptors.
-
-    A link is followed only where root alone could have put it: else nobody knows where it leads a moment later. It raises OSError where
-    a folder cannot be entered, and FolderError for a link that is not to be followed and for what is no folder.
-    """
-    way = Way(os.open("/", _OPEN))
-    try:
-        way.judge()
-        names = [name for name in path.split("/") if name]
-        links = 0
-        while names:
-            name = names[0]
-            try:
-                found = os.stat(name, dir_fd=way.fd, follow_symlinks=False)
-            except FileNotFoundError:
-                way.rest = names
-                break
-            if stat.S_ISLNK(found.st_mode):
-                links += 1
-                if way.unsafe or links > _LINKS:
-                    raise FolderError(f"{os.path.join(way.at, name)} is a link, and {way.unsafe or 'there are too many of them'}: root does not follow it. "
-                                      f"Name the folder itself instead of {path}.")
-                target = os.readlink(name, dir_fd=way.fd)
-                names = [part for part in target.split("/") if part] + names[1:]
-                if target.startswith("/"):
-                    os.close(way.fd)
-                    way.fd, way.at = os.open("/", _OPEN), "/"
-                continue
-            if not stat.S_ISDIR(found.st_mode):
-                raise FolderError(f"{os.path.join(way.at, name)} is no folder, expected one (for {path}): move it away, or set another path.")
-            names = names[1:]
-            way.step(os.open(name, _OPEN, dir_fd=way.fd), name)
-        yield way
-    finally:
-        os.close(way.fd)

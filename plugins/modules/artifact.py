@@ -12,7 +12,9 @@ description:
     So a file may be placed on the node beforehand.
   - A file on the controller is proved before anything travels; a fetched one before it gets its name.
     What a failure leaves at O(dest) is what was there before.
-  - The folder of O(dest) must exist.
+  - A link at O(dest) is refused, wherever it leads.
+  - The folder of O(dest) must exist. Where it is not root's, run this as its owner (C(become_user)).
+  - A file on the controller is hashed once a run, however many nodes get it.
 options:
   src:
     description:
@@ -70,6 +72,7 @@ EXAMPLES = r"""
     sha256: "{{ cann_toolkit_sha256 }}"
     dest: "{{ cluster_artifact_dir }}/toolkit.run"
     variable: cann_toolkit_src
+    owner: root
     mode: "0644"
 
 - name: Let the node fetch a file that needs a token

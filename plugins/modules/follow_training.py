@@ -20,6 +20,10 @@ options:
     description: The folder of all runs on the node.
     type: path
     required: true
+  user:
+    description: The training user, as whom what lies there is read.
+    type: str
+    required: true
   run_id:
     description: The run to follow.
     type: str
@@ -64,6 +68,7 @@ EXAMPLES = r"""
   ascend.cluster.follow_training:
     unit: ascend-pretrain.service
     run_dir: /opt/ascend-cluster/runs
+    user: ascend
     run_id: 0123456789ab
     meeting: "{{ meeting.path }}"
     node_rank: 0

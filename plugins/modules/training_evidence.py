@@ -18,6 +18,10 @@ options:
     description: The folder of all runs.
     type: path
     required: true
+  user:
+    description: The training user, whose rights alone are used for reading what lies in its folder of runs.
+    type: str
+    required: true
   run_id:
     description: The run to tell of.
     type: str
@@ -46,6 +50,7 @@ EXAMPLES = r"""
   ascend.cluster.training_evidence:
     unit: ascend-pretrain.service
     run_dir: /opt/ascend-cluster/runs
+    user: ascend
     run_id: 0123456789ab
     node_rank: 0
     nproc_per_node: 8
@@ -67,6 +72,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils import _evidence
+from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, as_user
 
 JOURNAL_LINES = 400
 
@@ -78,12 +84,22 @@ def journal(module: AnsibleModule, since: float, *words: str) -> str:
     return str(out)
 
 
+def begin(folder: str) -> float:
+    """When the run began, seconds since 1970; an hour ago where nobody can tell. Run as the training user."""
+    try:
+        # Made by the launch script, and changed once, when torchrun begins.
+        return os.stat(os.path.join(folder, "ranks")).st_mtime - 60
+    except OSError:
+        return time.time() - 3600
+
+
 def main() -> None:
     """Entry."""
     module = AnsibleModule(
         argument_spec={
             "unit": {"type": "str", "required": True},
             "run_dir": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
             "run_id": {"type": "str", "required": True},
             "node_rank": {"type": "int", "required": True},
             "nproc_per_node": {"type": "int", "required": True},
@@ -93,16 +109,16 @@ def main() -> None:
     )
     wanted = module.params
     folder = os.path.join(wanted["run_dir"], wanted["run_id"])
-    try:
-        # Made by the launch script, and changed once, when torchrun begins.
-        since = os.stat(os.path.join(folder, "ranks")).st_mtime - 60
-    except OSError:
-        since = time.time() - 3600
-    kernel, unit = "", ""
-    with contextlib.suppress(OSError):
-        kernel, unit = journal(module, since, "--dmesg"), journal(module, since, "--unit", wanted["unit"])
     collector = _evidence.Collector(folder, wanted["node_rank"], wanted["nproc_per_node"], wanted["seconds"])
-    module.exit_json(changed=False, evidence=collector.collect(kernel, unit))
+    kernel, unit = "", ""
+    try:
+        since = as_user(wanted["user"], begin, folder)
+        with contextlib.suppress(OSError):  # root's part
+            kernel, unit = journal(module, since, "--dmesg"), journal(module, since, "--unit", wanted["unit"])
+        evidence = as_user(wanted["user"], collector.collect, kernel, unit)
+    except UserError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, evidence=evidence)
 
 
 if __name__ == "__main__":

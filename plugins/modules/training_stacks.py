@@ -13,6 +13,10 @@ options:
     description: The folder of all runs, whose link C(current) names the latest.
     type: path
     required: true
+  user:
+    description: The training user, as whom the ranks are asked and their answers read.
+    type: str
+    required: true
   seconds:
     description: How long to wait for ranks that do not answer.
     type: float
@@ -28,6 +32,7 @@ EXAMPLES = r"""
 - name: Ask the ranks where they stand
   ascend.cluster.training_stacks:
     run_dir: /opt/ascend-cluster/runs
+    user: ascend
   register: stacks
 """
 
@@ -39,21 +44,35 @@ stacks:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils import _stacks
+from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, as_user
+
+
+def ask(run_dir: str, seconds: float) -> dict[str, Any]:
+    """Run as the training user."""
+    # The launch script names its folder by the run, not by the link.
+    folder = os.path.realpath(os.path.join(run_dir, "current"))
+    return {str(rank): one for rank, one in _stacks.ask(folder, seconds).items()}
 
 
 def main() -> None:
     """Entry."""
     module = AnsibleModule(
-        argument_spec={"run_dir": {"type": "path", "required": True}, "seconds": {"type": "float", "default": 10}},
+        argument_spec={
+            "run_dir": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "seconds": {"type": "float", "default": 10},
+        },
         supports_check_mode=True,
     )
-    # The launch script names its folder by the run, not by the link.
-    folder = os.path.realpath(os.path.join(module.params["run_dir"], "current"))
-    stacks = _stacks.ask(folder, module.params["seconds"])
-    module.exit_json(changed=False, stacks={str(rank): one for rank, one in stacks.items()})
+    try:
+        stacks = as_user(module.params["user"], ask, module.params["run_dir"], module.params["seconds"])
+    except UserError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, stacks=stacks)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ options:
     description: The folder of all runs, whose link C(current) names the latest.
     type: path
     required: true
+  user:
+    description: The training user, whose rights alone are used for reading what lies in its folder of runs.
+    type: str
+    required: true
   run_id:
     description: The run to tell of; the current one when left out.
     type: str
@@ -40,6 +44,7 @@ EXAMPLES = r"""
   ascend.cluster.training_state:
     unit: ascend-pretrain.service
     run_dir: /opt/ascend-cluster/runs
+    user: ascend
   register: state
 """
 
@@ -92,6 +97,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, account, as_user
 
 ACTIVE = ("active", "activating", "deactivating", "reloading")
 CHUNK = 256 * 1024
@@ -148,12 +154,34 @@ def read_from(path: str, offset: int) -> tuple[str, int]:
     return data.decode("utf-8", "replace"), offset + len(data)
 
 
+def is_there(user: str) -> bool:
+    """Whether a node has its training user already: before, it has no runs."""
+    try:
+        return bool(account(user))
+    except UserError:
+        return False
+
+
+def look(run_dir: str, run_id: str) -> dict[str, Any]:
+    """Run as the training user, who can plant links in its folders: which run is current, and the log of the one asked for (size -1: none)."""
+    current = current_run(run_dir)
+    log = os.path.join(run_dir, run_id or current or "none", "train.log")
+    return {"current": current, "log": log, "size": os.path.getsize(log) if os.path.exists(log) else -1}
+
+
+def read(log: str, offset: int) -> dict[str, Any]:
+    """Run as the training user: how the run ended, and what its log holds from `offset` on."""
+    text, end = read_from(log, offset) if offset >= 0 else ("", -1)
+    return {"text": text, "offset": end, "result": read_result(os.path.join(os.path.dirname(log), "result"))}
+
+
 def main() -> None:
     """Entry."""
     module = AnsibleModule(
         argument_spec={
             "unit": {"type": "str", "required": True},
             "run_dir": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
             "run_id": {"type": "str"},
             "log_offset": {"type": "int", "default": -1},
             "wait_seconds": {"type": "float", "default": 0},
@@ -163,29 +191,35 @@ def main() -> None:
     wanted: dict[str, Any] = module.params
     began = time.time()
     deadline = time.monotonic() + wanted["wait_seconds"]
-    while True:
-        state = unit_state(module, wanted["unit"])
-        active = state.get("ActiveState", "inactive") in ACTIVE
-        current = current_run(wanted["run_dir"])
-        path = os.path.join(wanted["run_dir"], wanted["run_id"] or current or "none")
-        log = os.path.join(path, "train.log")
-        # A follower that lags behind gets its next part at once.
-        behind = wanted["log_offset"] >= 0 and os.path.exists(log) and os.path.getsize(log) - wanted["log_offset"] >= CHUNK
-        if not active or behind or time.monotonic() >= deadline:
-            break
-        time.sleep(0.5)
-    text, offset = read_from(log, wanted["log_offset"]) if wanted["log_offset"] >= 0 else ("", -1)
+    known = is_there(wanted["user"])
+    seen = {"current": "", "log": os.path.join(wanted["run_dir"], wanted["run_id"] or "none", "train.log"), "size": -1}
+    found = {"text": "", "offset": wanted["log_offset"], "result": {}}
+    try:
+        while True:
+            state = unit_state(module, wanted["unit"])
+            active = state.get("ActiveState", "inactive") in ACTIVE
+            if known:
+                seen = as_user(wanted["user"], look, wanted["run_dir"], wanted["run_id"])
+            # A follower that lags behind gets its next part at once.
+            behind = wanted["log_offset"] >= 0 and seen["size"] - wanted["log_offset"] >= CHUNK
+            if not active or behind or time.monotonic() >= deadline:
+                break
+            time.sleep(0.5)
+        if known:
+            found = as_user(wanted["user"], read, seen["log"], wanted["log_offset"])
+    except UserError as error:
+        module.fail_json(msg=str(error))
     status = state.get("ExecMainStatus", "0")
     module.exit_json(
         changed=False,
         active=active,
         active_state=state.get("ActiveState", "inactive"),
         exec_main_status=int(status) if status.isdigit() else -1,
-        current_run=current,
-        result=read_result(os.path.join(path, "result")),
-        log=log,
-        log_text=text,
-        log_offset=offset,
+        current_run=seen["current"],
+        result=found["result"],
+        log=seen["log"],
+        log_text=found["text"],
+        log_offset=found["offset"],
         ended_at=exit_time(state.get("ExecMainExitTimestamp", "")),
         clock=[began, time.time()],
     )

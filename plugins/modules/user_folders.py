@@ -50,6 +50,7 @@ made:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils import _user_folders
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError
+from ansible_collections.ascend.cluster.plugins.module_utils._walk import FolderError
 
 
 def main() -> None:
@@ -67,7 +68,7 @@ def main() -> None:
         made = _user_folders.make(given["paths"], given["user"], int(given["mode"], 8), module.check_mode)
     except ValueError:
         module.fail_json(msg=f"mode is {given['mode']!r}, expected octal digits like '0755'.")
-    except (_user_folders.FolderError, UserError) as error:
+    except (FolderError, UserError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(made), made=made)
 

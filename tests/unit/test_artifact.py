@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from ansible_collections.ascend.cluster.plugins.filter.file_sha256 import file_sha256 as FILTER
 from ansible_collections.ascend.cluster.plugins.module_utils import _artifact
 from ansible_collections.ascend.cluster.plugins.modules import artifact as documentation
 
@@ -57,6 +59,52 @@ def test_hash_of_a_file_larger_than_a_piece(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(b"ab" * 1_000_000)
     assert _artifact.sha256_of(path) == hashlib.sha256(b"ab" * 1_000_000).hexdigest()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file that gets a line for each time that a file is read through, in whichever process."""
+    count, read = tmp_path / "count", _artifact.sha256_of
+    count.touch()
+
+    def reading(path: Path) -> str:
+        with count.open("a") as stream:
+            stream.write(f"{path}\n")
+        return read(path)
+
+    monkeypatch.setattr(_artifact, "sha256_of", reading)
+    monkeypatch.setattr(_artifact.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    return count
+
+
+def test_a_file_is_hashed_once_for_all_nodes(hello: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = counted(monkeypatch, tmp_path)
+    nodes = []
+    for _ in range(20):  # a process each, as ansible has one for each task of each node
+        node = os.fork()
+        if node == 0:
+            os._exit(0 if _artifact.check_local(str(hello), HELLO, "x_src", "x_sha256") == (hello, HELLO) else 1)
+        nodes.append(node)
+    assert [os.waitpid(node, 0)[1] for node in nodes] == [0] * 20
+    assert FILTER(str(hello)) == HELLO
+    assert count.read_text() == f"{hello}\n"
+    before = hello.stat()
+    hello.write_bytes(b"hellO")
+    assert _artifact.sha256_once(hello) == hashlib.sha256(b"hellO").hexdigest(), "changed in place"
+    other = tmp_path / "other"
+    other.write_bytes(b"HELLO")
+    os.utime(other, ns=(before.st_atime_ns, hello.stat().st_mtime_ns))
+    other.replace(hello)
+    assert _artifact.sha256_once(hello) == hashlib.sha256(b"HELLO").hexdigest(), "replaced by one of the same size and time"
+    assert count.read_text() == f"{hello}\n" * 3
+
+
+def test_a_hash_that_could_not_be_worked_out_is_not_kept(hello: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted(monkeypatch, tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(_artifact, "sha256_of", lambda path: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(_artifact.ArtifactError, match="cannot be read on the controller: Input/output error"):
+            _artifact.check_local(str(hello), "", "x_src", "x_sha256")
+    assert _artifact.sha256_once(hello) == HELLO
 
 
 def test_a_good_file(hello: Path) -> None:
@@ -132,3 +180,21 @@ def test_what_arrives_on_the_node_is_proved(hello: Path, monkeypatch: pytest.Mon
 
     seen = iter([None, HELLO])
     assert bring._bring({}) == {"changed": True, "dest": "/opt/hello.run", "sha256": HELLO}
+
+
+def test_a_link_on_the_node_is_refused(hello: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it leads to, also to the very file that is wanted; and nothing on the way follows one."""
+    from ansible_collections.ascend.cluster.plugins.action import artifact as action
+
+    bring = action.ActionModule.__new__(action.ActionModule)
+    asked = []
+
+    def module(name: str, arguments: dict[str, object], task_vars: object) -> dict[str, object]:
+        asked.append((name, arguments.get("follow")))
+        return {"stat": {"exists": True, "islnk": True, "isreg": False, "lnk_target": "/etc/shadow"}}
+
+    monkeypatch.setattr(bring, "_module", module)
+    with pytest.raises(_artifact.ArtifactError, match=r"/opt/a.run on the node is a link to /etc/shadow, expected a file.*`rm /opt/a.run`"):
+        bring._sha256_on_node("/opt/a.run", {})
+    bring._set_attributes("/opt/a.run", {"owner": "root"}, {})
+    assert asked == [("stat", False), ("file", False)]

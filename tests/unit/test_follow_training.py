@@ -19,13 +19,13 @@ def follow(tmp_path, monkeypatch):
 
     def run(states, show_progress=True, unreachable_timeout=300):
         answers = list(states)
-        wanted = {"unit": "u", "run_dir": "/x", "run_id": "abc", "meeting": str(tmp_path), "show_progress": show_progress, "poll_seconds": 0,
+        wanted = {"unit": "u", "run_dir": "/x", "user": "ascend", "run_id": "abc", "meeting": str(tmp_path), "show_progress": show_progress, "poll_seconds": 0,
                   "unreachable_timeout": unreachable_timeout, "stop_timeout": 1, "node_rank": 1, "nproc_per_node": 8}
 
         def execute(module_name, module_args, task_vars):
             asked.append(module_args.get("argv", module_name))
             if module_name == "ascend.cluster.training_evidence":
-                assert module_args == {"unit": "u", "run_dir": "/x", "run_id": "abc", "node_rank": 1, "nproc_per_node": 8}
+                assert module_args == {"unit": "u", "run_dir": "/x", "user": "ascend", "run_id": "abc", "node_rank": 1, "nproc_per_node": 8}
                 if isinstance(run.evidence, Exception):
                     raise run.evidence
                 return run.evidence

@@ -1,11 +1,16 @@
 """What a node says of its training: the module as it is called, with a systemctl that the test plays."""
 import json
 import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ascend.cluster.plugins.modules import training_state
 
+ME = pwd.getpwuid(os.geteuid()).pw_name
 FINISHED = {"ActiveState": "inactive", "ExecMainStatus": "0", "ExecMainExitTimestamp": "Mon 2026-11-23 20:00:00 UTC"}
 
 
@@ -52,7 +57,7 @@ def node(tmp_path, monkeypatch, capsys):
             self.program("systemctl", "cat <<'E'\n" + "".join(f"{key}={value}\n" for key, value in self.unit.items()) + "E")
 
         def ask(self, **options):
-            with patch_module_args({"unit": "u.service", "run_dir": str(self.runs), **options}), pytest.raises(SystemExit) as ended:
+            with patch_module_args({"unit": "u.service", "run_dir": str(self.runs), "user": ME, **options}), pytest.raises(SystemExit) as ended:
                 training_state.main()
             answer = json.loads(capsys.readouterr().out)
             assert bool(ended.value.code) == bool(answer.get("failed"))
@@ -179,3 +184,30 @@ def test_parts_of_a_log(tmp_path, monkeypatch, content, offset, expected):
     log = tmp_path / "train.log"
     log.write_bytes(content)
     assert training_state.read_from(str(log), offset) == expected
+
+
+def test_before_there_is_a_training_user_there_are_no_runs(node):
+    answer = node.ask(user="no-such-user", log_offset=0)
+    assert (answer["current_run"], answer["result"], answer["log_text"], answer["active"]) == ("", {}, "", False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: that root reads runs as the training user, since this is not root")
+def test_a_link_to_what_only_root_reads_shows_nothing(node):
+    """The training user put it there; the module runs as root, and what it says goes to the controller's log."""
+    folder = Path(tempfile.mkdtemp(prefix="training-state-", dir="/srv"))
+    try:
+        folder.chmod(0o755)
+        (folder / "secret").write_text("status=secret\n")
+        (folder / "secret").chmod(0o600)
+        (folder / "runs" / "abc").mkdir(parents=True)
+        (folder / "runs" / "current").symlink_to("abc")
+        for name in ("train.log", "result"):
+            (folder / "runs" / "abc" / name).symlink_to(folder / "secret")
+        node.runs = folder / "runs"
+        answer = node.ask(user="nobody", log_offset=0)
+        assert (answer["current_run"], answer["result"], answer["log_text"]) == ("abc", {}, "")
+        (folder / "secret").chmod(0o644)
+        answer = node.ask(user="nobody", log_offset=0)
+        assert (answer["result"], answer["log_text"]) == ({"status": "secret"}, "status=secret\n"), "what the user reads is shown"
+    finally:
+        shutil.rmtree(folder)

@@ -11,7 +11,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.ascend.cluster.plugins.module_utils import _user_folders
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, as_user
-from ansible_collections.ascend.cluster.plugins.module_utils._user_folders import FolderError, make
+from ansible_collections.ascend.cluster.plugins.module_utils._user_folders import make
+from ansible_collections.ascend.cluster.plugins.module_utils._walk import FolderError
 from ansible_collections.ascend.cluster.plugins.modules import user_folders
 
 ME = pwd.getpwuid(os.geteuid()).pw_name

@@ -10,7 +10,8 @@ def test_the_training_user(host):
     user = host.user("ascend")
     assert "HwHiAiUser" in user.groups
     assert (user.uid, user.gid) == (2000, 2000)
-    assert host.file(WORKSPACE).user == "ascend"
+    assert host.file(WORKSPACE).user == "root"
+    assert host.file(f"{WORKSPACE}/runs").user == "ascend"
 
 
 def test_hccl_ports_are_reserved(host):

@@ -15,7 +15,7 @@ from typing import Any, Dict
 conda, env, wheelhouse, env_command, listing = sys.argv[1:6]
 answer: Dict[str, Any] = {
     "conda": os.access(os.path.join(conda, "bin", "conda"), os.X_OK),
-    "conda_folder": os.path.lexists(conda),
+    "conda_folder": os.path.lexists(conda) and not (os.path.isdir(conda) and not os.listdir(conda)),
     "env": "absent",
     "glibc": "",
     "cann": "",
@@ -26,7 +26,8 @@ answer: Dict[str, Any] = {
     "stamp": {},
     "python_config": "",
     "listing": os.path.exists(listing),
-    "wheelhouse": [os.path.basename(path)[:-9] for path in glob.glob(os.path.join(wheelhouse, "*.complete"))],
+    # Root's, unless an earlier version unpacked it as the training user, who could have changed it since.
+    "wheelhouse": [os.path.basename(path)[:-9] for path in glob.glob(os.path.join(wheelhouse, "*.complete")) if os.stat(wheelhouse).st_uid == 0],
 }
 answer["glibc"] = platform.libc_ver()[1]
 # Of several versions of CANN the one counts that the training gets.
