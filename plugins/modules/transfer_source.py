@@ -69,7 +69,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils import _transfer
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, as_user
-from ansible_collections.ascend.cluster.plugins.module_utils._user_folders import FolderError, walk
+from ansible_collections.ascend.cluster.plugins.module_utils._walk import FolderError, walk
 
 
 def place(program: str, content: str) -> bool:
