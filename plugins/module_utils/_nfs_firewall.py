@@ -36,7 +36,7 @@ def rich_rule(address: str) -> str:
 
 def ufw_allows(added: str, address: str) -> bool:
     """Whether `ufw show added` has the rule."""
-    return re.search(rf"^ufw allow from {re.escape(address)} to any port 2049 proto tcp( |$)", added, re.MULTILINE) is not None
+    return re.search(rf"^ufw allow from {re.escape(address)} to any port 2049 proto tcp\b", added, re.MULTILINE) is not None
 
 
 class Firewall:

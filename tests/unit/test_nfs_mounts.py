@@ -137,8 +137,9 @@ def test_a_stale_mount_is_made_anew_and_one_without_answer_is_said() -> None:
 
 @pytest.mark.parametrize("now", [("ext4", "/dev/sdb", "rw"), ("nfs4", "10.0.0.7:/other", "ro"), ("nfs4", "10.0.0.1:/shared/d", "ro")])
 @pytest.mark.parametrize("check", [False, True])
-def test_what_others_mounted_is_refused_and_stays(now: tuple[str, str, str], check: bool) -> None:
-    node = Node({"/shared/d": now}, check=check)
+@pytest.mark.parametrize("lines", [[], [OURS._replace(source="10.0.0.9:/shared/d")]], ids=["", "ours was another"])
+def test_what_others_mounted_is_refused_and_stays(now: tuple[str, str, str], check: bool, lines: list[Line]) -> None:
+    node = Node({"/shared/d": now}, lines, check=check)
     client = node.mount(SHARE)
     assert f"found {' '.join(now)} mounted there, which this project did not make" in client.errors[0]
     assert (node.ran, node.written, client.changes) == ([], [], [])

@@ -146,6 +146,13 @@ def test_host_keys_are_the_public_ones(tmp_path: Path) -> None:
     assert _transfer.host_keys(str(tmp_path)) == ["ssh-ed25519 AAAA root@a", "ssh-rsa BBBB"]
 
 
+def test_a_folder_of_another_users_transfer_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ascend-transfer-old").mkdir()
+    monkeypatch.setattr(_transfer.os, "geteuid", lambda: 4711)
+    _transfer.new_folder(str(tmp_path))
+    assert (tmp_path / "ascend-transfer-old").is_dir()
+
+
 def test_a_folder_of_a_killed_transfer_is_removed_and_no_other(tmp_path: Path) -> None:
     old, link, other = tmp_path / "ascend-transfer-old", tmp_path / "ascend-transfer-link", tmp_path / "kept"
     for folder in (old, other):
