@@ -41,17 +41,17 @@ def content(folder):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_all_of_it_goes_into_one_folder(shared, tmp_path):
-    folders = {"node1": tmp_path / "a b", "node2": tmp_path / ("a b" if shared else "other")}
+    folders = {"node1": tmp_path / "a,b@c", "node2": tmp_path / ("a,b@c" if shared else "other")}
     for folder in set(folders.values()):
         fill(folder)
     if not shared:
         status, output = move(tmp_path, folders, "--check", "-e", "pretrain_new_run=true")
         assert status == 0, output
-        assert f"checkpoints would be moved to {tmp_path}/a b/before_" in output
+        assert f"checkpoints would be moved to {tmp_path}/a,b@c/before_" in output
         assert all((folder / "iter_0000010").is_dir() for folder in folders.values())
     status, output = move(tmp_path, folders, "-e", "pretrain_new_run=true")
     assert status == 0, output
-    assert f"checkpoints are in {tmp_path}/a b/before_" in output and "_abc on node1, node2." in output
+    assert f"checkpoints are in {tmp_path}/a,b@c/before_" in output and "_abc on node1, node2." in output
     for folder in folders.values():
         aside, = folder.glob("before_*_abc")
         assert content(aside) == [".started-node0", "iter_0000010", "iter_0000010/mp_rank_00", "latest_checkpointed_iteration.txt"]

@@ -69,6 +69,8 @@ def test_python_3_8_writes_the_same_bytes(kind: str, tmp_path: Path) -> None:
 
 def play(folder: Path, python: Path, tokenizer: Path, source: Path) -> tuple[int, str]:
     """Run the phases preflight and verify of role tokenizer on this machine as a cluster's only node; status and output, its lines joined."""
+    for made in ("env.sh", "pretrain_gpt.py"):  # by earlier roles
+        (folder / made).touch()
     (folder / "hosts.yml").write_text("all: {children: {ascend_nodes: {hosts: {node1: {ansible_connection: local, ansible_become: false}}}}}\n")
     variables = {"ansible_python_interpreter": sys.executable, "cluster_address": "192.0.2.1", "cluster_user": subprocess.run(
         ["id", "-un"], capture_output=True, text=True, check=True).stdout.strip(), "cluster_workspace": str(folder), "cluster_megatron_dir": str(folder),
