@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +24,7 @@ MEGABYTES = 440
 DOCUMENT = 2000
 # The tokenizer.model of Mixtral-8x7B-v0.1 itself: mistral_common/data/tokenizer.model.v1 of this release, 480 KB.
 VOCABULARY = "mistral-common==1.5.4 --hash=sha256:acef3367a4386d5dd3d9e23330348bbebe90a5cbd2fc5587d8a8d13d9893e537"
+SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 VOCABULARY_SHA256 = "dadfd56d766715c61d2ef780a525ab43b8e6da4de6865bda3d95fdef5e134055"
 
 
@@ -57,14 +57,31 @@ def tokenizer_model(folder: Path) -> Path:
 
 
 def tokenizer(folder: Path) -> Path:
-    """The folder of Mixtral's tokenizer, as transformers makes it of tokenizer.model."""
+    """The folder of Mixtral's tokenizer, made of tokenizer.model as the pinned transformers makes it (tests/pinned compares them).
+
+    Not by the transformers of this environment, whose release 5 gives other ids for runs of spaces.
+    """
     made = folder / "mixtral"
     if not (made / "tokenizer.json").exists():
-        import transformers
+        import sentencepiece
+        from tokenizers import Tokenizer, decoders, models, normalizers, processors
 
-        model = tokenizer_model(folder)
+        model = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_model(folder)))
+        vocabulary = {model.id_to_piece(number): number for number in range(model.get_piece_size())}
+        # A merge for each way to cut a token into two others; those of the likeliest tokens first.
+        pairs = [sorted(((piece[:at], piece[at:]) for at in range(1, len(piece)) if piece[:at] in vocabulary and piece[at:] in vocabulary),
+                        key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]])) for piece in vocabulary]
+        order = sorted(range(len(pairs)), key=lambda number: -model.get_score(number))
+        merges = [pair for number in order for pair in pairs[number]]
+        encoder: Any = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))  # noqa: S106
+        encoder.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        encoder.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s>:0 $A:0 <s>:1 $B:1", special_tokens=[("<s>", 1)])
+        encoder.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+        encoder.add_special_tokens(list(SPECIAL.values()))
         making = folder / f".mixtral.{os.getpid()}"
-        transformers.LlamaTokenizerFast(vocab_file=str(model), legacy=True).save_pretrained(str(making))
+        making.mkdir()
+        encoder.save(str(making / "tokenizer.json"))
+        (making / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL}), encoding="utf-8")
         making.rename(made)
     return made
 
@@ -172,5 +189,4 @@ def prepared(folder: Path, megabytes: int) -> tuple[Path, Path, int]:
             raise ValueError(f"the packages hold {written / 1e6:.0f} MB of text, expected {megabytes}")
         making.replace(kept)
         count.write_text(str(rows), encoding="utf-8")
-        shutil.rmtree(folder / "packages", ignore_errors=True)
     return kept, tokenizer(folder), int(count.read_text(encoding="utf-8"))

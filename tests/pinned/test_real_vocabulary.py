@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from preprocess_data.tokenizer import load_encoder
 from tokenizers import Tokenizer
 
+from bench import natural
 from tests.unit.preprocess_tools import parquet, read, run
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,16 @@ def agree(encoder: Any, libraries: dict[str, Any], texts: list[str]) -> None:
         for text, found in zip(texts, ours):
             if name != "sentencepiece" or not any(token in text for token in SPECIAL):  # which knows no special token in a text
                 assert found == encode(text), (name, text[:200])
+
+
+def test_the_bench_makes_the_same_tokenizer(real: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes((real / "tokenizer.model").read_bytes())
+    ours, theirs = (json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")) for folder in (natural.tokenizer(tmp_path), real))
+    assert len(theirs["model"]["merges"]) > 50_000
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "model"):
+        assert ours[part] == theirs[part], part
+    wanted = ("id", "content", "special")
+    assert [[token[key] for key in wanted] for token in ours["added_tokens"]] == [[token[key] for key in wanted] for token in theirs["added_tokens"]]
 
 
 def test_natural_texts(encoder: Any, libraries: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def cuts_of(pairs: Iterable[Sequence[str]], split_spaces: bool) -> bytes:
 
 def space_rules(spec: dict[str, Any]) -> tuple[str, bool]:
     """`Rules.lead`, and whether the tokenizer splits at each ▁."""
-    normalizer, splitter = spec.get("normalizer"), spec.get("pre_tokenizer")
+    normalizer, splitter = spec.get("normalizer"), spec.get("pre_tokenizer")  # type: Any, Any
     if (splitter is None) == (normalizer is None):
         raise NoPieces("it has both a normalizer and a pre-tokenizer, or neither")
     if normalizer is not None:
@@ -182,7 +182,7 @@ class Pieces:
             texts.append(text[at:end])
             at = end
         steps = (self._batch(texts[at:at + ENCODE_STEP]) for at in range(0, len(texts), ENCODE_STEP))
-        return np.fromiter((number for step in steps for ids in step for number in ids), dtype=np.int32)
+        return np.fromiter(itertools.chain.from_iterable(itertools.chain.from_iterable(steps)), dtype=np.int32)
 
     def _ids_of(self, pieces: Any) -> Any:
         """The ids of pieces, an Arrow array of different binaries; those not known yet are encoded."""
@@ -223,8 +223,10 @@ class Pieces:
         bounds = [np.zeros(1, dtype=np.int32)]
         for at in range(0, len(data) - 1, CUT_STEP):
             step = data[at:at + CUT_STEP + 1]
-            may_cut = self._cuts[(step[:-1].astype(np.uint16) << 8) | step[1:]]
-            bounds.append((np.flatnonzero(may_cut) + (at + 1)).astype(np.int32))
+            pair = step[:-1].astype(np.uint16)
+            pair <<= 8
+            pair |= step[1:]
+            bounds.append((np.flatnonzero(self._cuts.take(pair)) + (at + 1)).astype(np.int32))
         cut = np.concatenate([*bounds, np.array([len(data)], dtype=np.int32)])
         # Pieces lie one behind the other without gaps, so their array is a view of the text.
         pieces = strings_of(cut, values, arrow.binary()).dictionary_encode()

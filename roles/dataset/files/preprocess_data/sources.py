@@ -252,7 +252,7 @@ class CsvSource(Source):
 
     def _held(self, rows: Any) -> Iterator[list[str]]:
         """The column, about half a chunk at a time."""
-        header = next(rows, [])
+        header: list[str] = next(rows, [])
         if self.key not in header:
             raise self.wrong_key(header)
         column, held, size = header.index(self.key), [], 0  # type: int, list[str], int
