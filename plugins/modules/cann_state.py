@@ -33,6 +33,10 @@ options:
     description: The vendor's note of where CANN was installed last.
     type: path
     default: /etc/Ascend/ascend_cann_install.info
+  note:
+    description: Our own note of what is installed.
+    type: path
+    required: true
 attributes:
   check_mode:
     description: Reads only.
@@ -48,6 +52,7 @@ EXAMPLES = r"""
     latest: /usr/local/Ascend/cann-9.0.0
     info: /usr/local/Ascend/cann-9.0.0/aarch64-linux/ascend_toolkit_install.info
     kernels_info: /usr/local/Ascend/cann-9.0.0/aarch64-linux/ascend_ops_install.info
+    note: /opt/ascend-cluster/state/cann_toolkit.txt
   register: cann
 """
 
@@ -73,7 +78,13 @@ elsewhere:
   description: Path that the vendor's note names, where it is not below O(install_path); else empty.
   type: str
   returned: always
+noted:
+  description: What our own note says, empty where there is none.
+  type: str
+  returned: always
 """
+
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils import _cann
@@ -81,7 +92,7 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _cann
 
 def main() -> None:
     """Entry."""
-    names = ("install_path", "home", "latest", "info", "kernels_info")
+    names = ("install_path", "home", "latest", "info", "kernels_info", "note")
     module = AnsibleModule(
         argument_spec={
             **{name: {"type": "path", "required": True} for name in names},
@@ -89,7 +100,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, **_cann.state(**module.params))
+    note = Path(module.params.pop("note"))
+    module.exit_json(changed=False, noted=note.read_text(encoding="utf-8") if note.exists() else "", **_cann.state(**module.params))
 
 
 if __name__ == "__main__":

@@ -282,8 +282,8 @@ def test_a_canary_in_git_conda_pip_and_artifacts_is_seen_nowhere(site: tuple[Ser
         (tmp_path / "roles/conda_env" / name).symlink_to(ROOT / "roles/conda_env" / name)
     (tmp_path / "roles/conda_env/tasks").mkdir()
     (tmp_path / "roles/conda_env/tasks/canary.yml").write_text(json.dumps(tasks_of(
-        "conda_env", "Write users and passwords of the index and the channels", "Create the environment", "Write pip's configuration of the environment",
-        "Install the wheels and packages")))
+        "conda_env", "Write users and passwords of the index and the channels", "Create the environment",
+        "Write pip's configuration of the environment, with the constraints for every call", "Install the wheels and packages")))
     text = (tmp_path / "play.yml").read_text().replace("ascend.cluster.conda_env", "conda_env")
     (tmp_path / "play.yml").write_text(text)
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "GIT_TRACE": str(tmp_path / "trace"),
@@ -307,8 +307,8 @@ def test_a_canary_in_git_conda_pip_and_artifacts_is_seen_nowhere(site: tuple[Ser
     assert f"-c http://{host}/channel -c plain" in said
     assert " pip install " in said
     assert f"index-url = http://{host}/simple\n" in (node / "conda/envs/test/pip.conf").read_text()
-    assert stat.S_IMODE((node / "state/netrc").stat().st_mode) == 0o600
+    assert stat.S_IMODE((node / "conda/netrc").stat().st_mode) == 0o600
     # And nobody else saw it.
     assert processes.looks > 5
     assert processes.seen == set()
-    assert holders(tmp_path, secrets, node / "state/netrc", node / "handed-over") == []
+    assert holders(tmp_path, secrets, node / "conda/netrc", node / "handed-over") == []
