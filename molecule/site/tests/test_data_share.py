@@ -192,7 +192,7 @@ def test_several_nodes_copy_at_once_and_not_more(site, three_more):
     count = "most=0; while sleep 0.02; do now=$(pgrep -xc rsync); if ((now > most)); then most=$now; echo $most > /run/copies; fi; done"
     assert site.run("node1", f"systemd-run --quiet --unit=count-copies bash -c '{count}'").returncode == 0
     try:
-        status, output = site.play(SHARE, inventories=[three_more], data_share_parallel=2)
+        status, output = site.play(SHARE, inventories=[three_more], node_transfer_parallel=2)
     finally:
         most = site.run("node1", "systemctl stop count-copies; cat /run/copies; rm -f /run/copies").stdout.strip()
     assert status == 0, output
