@@ -188,7 +188,7 @@ class JsonSource(Source):
 
     def _blocks(self) -> Iterator[bytes]:
         """The file in blocks of whole lines, about a chunk each."""
-        held = []
+        held: list[bytes] = []
         with self.reading("JSON lines", OSError, EOFError), self._stream() as stream:
             if stream.peek(3)[:3] == b"\xef\xbb\xbf":  # a byte order mark
                 stream.read(3)
