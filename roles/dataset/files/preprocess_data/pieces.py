@@ -13,7 +13,7 @@ from preprocess_data.messages import PreprocessError
 from preprocess_data.sources import letters_of, offsets_of, strings_of
 
 # Pieces that are remembered: their number, and the sum of their lengths in bytes.
-CACHE_PIECES, CACHE_BYTES = 200_000, 32 << 20
+CACHE_PIECES, CACHE_BYTES = 1_000_000, 32 << 20
 # Characters of pieces encoded as one text, since a text has its price; texts encoded, and bytes cut, at a time: that bounds the temporary memory.
 PIECES_LENGTH, ENCODE_STEP, CUT_STEP = 640, 256, 1 << 16
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
