@@ -114,6 +114,10 @@ def test_a_role_leads_root_nowhere(site, untouched, role, kind):
         planted = {node: plant(site, node, [folder], []) for node in site.nodes}
         if planted["node1"] or planted["node2"]:
             untouched(words(*site.play(f"playbooks/{role}.yml")))
+        else:
+            # Nobody but root can put anything in the place of what lies in root's folder.
+            assert folder.rpartition("/")[0] == W or site.run("node1", f"test -d {folder}").returncode != 0
+            untouched("")
         mend(site)
 
 
