@@ -194,3 +194,15 @@ def test_a_tag_that_no_task_has_is_refused(arguments, said):
     assert said in output
     assert "Nothing has been changed." in output
     assert output.count("TASK [") == 1
+
+
+def test_what_an_include_brings_runs_whenever_the_include_does():
+    """Other tags there would leave it out with the tag of a role's phase."""
+    found = {}
+    for path in sorted((ROOT / "roles").glob("*/tasks/*.yml")):
+        for task in yaml.safe_load(path.read_text(encoding="utf-8")):
+            for words in task.values():
+                if isinstance(words, dict) and "tags" in words.get("apply", {}):
+                    found[f"{path.parts[-3]}/{path.name}: {task['name']}"] = words["apply"]["tags"]
+    assert len(found) > 5
+    assert {name: tags for name, tags in found.items() if tags != ["always"]} == {}
