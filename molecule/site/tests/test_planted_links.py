@@ -40,10 +40,10 @@ def plant(site, node, folders, files):
     """Put what lies there aside, and links in its place: of folders to the folder, of files to the file that is root's. Names them."""
     return as_user(site, node, f"""
         for path in {' '.join(files)}; do
-            [ -f "$path" ] && [[ $path != *{ASIDE} ]] && mv -T "$path" "$path{ASIDE}" && ln -s {FOREIGN}/secret "$path" && echo "$path"
+            [ -f "$path" ] && [ ! -L "$path" ] && [[ $path != *{ASIDE} ]] && mv -T "$path" "$path{ASIDE}" && ln -s {FOREIGN}/secret "$path" && echo "$path"
         done
         for path in {' '.join(folders)}; do
-            [ -d "$path" ] && [ -w "${{path%/*}}" ] && mv -T "$path" "$path{ASIDE}" && ln -s {FOREIGN}/folder "$path" && echo "$path"
+            [ -d "$path" ] && [ ! -L "$path" ] && [ -w "${{path%/*}}" ] && mv -T "$path" "$path{ASIDE}" && ln -s {FOREIGN}/folder "$path" && echo "$path"
         done
         true""").split()
 
