@@ -42,32 +42,26 @@ def kind_of(action: argparse.Action) -> str:
 
 
 def by_kind(actions: Iterable[argparse.Action]) -> dict[str, Any]:
-    """The options of a parser's actions without their dashes: of each kind a sorted list, of choices a mapping to the words."""
-    table: dict[str, Any] = {**{kind: [] for kind in KINDS}, "choices": {}}
+    """The options of a parser's actions without their dashes: of each kind the words, of ``choices`` a mapping to each option's words."""
+    found: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
     for action in actions:
+        words = [word.name if isinstance(word, enum.Enum) else str(word) for word in action.choices or ()]
         for option in (option.lstrip("-") for option in action.option_strings if action.dest != "help"):
-            kind = kind_of(action)
-            if kind == "choices":
-                words = [word.name if isinstance(word, enum.Enum) else str(word) for word in action.choices or ()]
-                table["choices"][option] = list(dict.fromkeys(words))
-            else:
-                table[kind].append(option)
-    return {kind: dict(sorted(found.items())) if isinstance(found, dict) else sorted(found) for kind, found in table.items()}
+            found[kind_of(action)][option] = " ".join(dict.fromkeys(words))
+    return {kind: dict(sorted(options.items())) if kind == "choices" else " ".join(sorted(options)) for kind, options in found.items()}
 
 
 def as_yaml(table: Mapping[str, Any], of: Mapping[str, str]) -> str:
     """The text of a table's file; `of` are the projects whose parser it is, with their commits."""
-    lines = ["---", "# Made by `python -m rehearsal.option_table` of the real parser.", "of:"]
-    lines += [f"  {name}: {commit}" for name, commit in of.items()]
+    lines = ["---", "# Made by `python -m rehearsal.option_table` of the real parser.", "of:", *(f"  {name}: {commit}" for name, commit in of.items())]
     for kind, comment in KINDS.items():
         lines += ["", f"# {comment}"]
-        entries = {kind: table[kind]} if kind != "choices" else table[kind]
-        lines += ["choices:"] if kind == "choices" else []
+        depth, entries = ("  ", table[kind]) if kind == "choices" else ("", {kind: table[kind]})
+        lines += ["choices:"] if depth else []
         for option, words in entries.items():
-            depth = "  " if kind == "choices" else ""
-            text = f'{depth}{option}: "{" ".join(words)}"'
-            lines += [text] if len(text) <= WIDTH else [f"{depth}{option}: >-", *textwrap.wrap(
-                " ".join(words), WIDTH, initial_indent=f"{depth}  ", subsequent_indent=f"{depth}  ", break_long_words=False, break_on_hyphens=False)]
+            short = f'{depth}{option}: "{words}"'
+            folded = textwrap.wrap(words, WIDTH, initial_indent=f"{depth}  ", subsequent_indent=f"{depth}  ", break_long_words=False, break_on_hyphens=False)
+            lines += [short] if len(short) <= WIDTH else [f"{depth}{option}: >-", *folded]
     return "\n".join(lines) + "\n"
 
 
@@ -100,7 +94,7 @@ def main() -> None:
     of = {name: subprocess.run(["git", "-C", checkout, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
           for name, checkout in (("Megatron-LM", given.megatron), (NAMES[package], given.accelerator))}
     given.into.write_text(as_yaml(table, of), encoding="utf-8")
-    print(f"{given.into}: {sum(map(len, table.values()))} options of {' and '.join(of)}")
+    print(f"{given.into}: {sum(len(words) if isinstance(words, dict) else len(words.split()) for words in table.values())} options of {' and '.join(of)}")
 
 
 if __name__ == "__main__":
