@@ -148,7 +148,7 @@ def build(upstream_kind: str = "standin", log: Log = print) -> None:
         synthetic.make_tokenizer(folder / "tokenizer")
 
     def make_standin_sources(folder: Path) -> None:
-        for name, (_, commit) in upstream.make_bundles(folder).items():
+        for name, (_, commit) in upstream.make_bundles(folder, "recipe").items():
             (folder / f"{name}.commit").write_text(commit, encoding="utf-8")
 
     _kept("hardware", _digest(here / "hardware", CANN_VERSION, arch), lambda folder: _make_hardware(folder, arch), log)

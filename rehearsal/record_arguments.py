@@ -1,28 +1,29 @@
-"""Record the option tables of the real parsers for the stand-ins in ``rehearsal/upstream``.
+"""Record the option tables of a stack's real parsers for its stand-ins in ``rehearsal/upstream``.
 
-Usage, in an environment that can import both projects (torch for CPU, setuptools below 82, six, regex,
-einops, transformers, and packages standing in for torch_npu and apex on ``PYTHONPATH``)::
+Usage, in an environment that can import both projects (what ``.rehearsal/plans`` of the Makefile has, and
+``rehearsal/npu_on_cpu`` on ``PYTHONPATH``), with the checkouts patched as the stack wants them::
 
-    python -m rehearsal.record_arguments --megatron <checkout> --ascendspeed <checkout>
+    python -m rehearsal.record_arguments --megatron <checkout> --ascendspeed <checkout> --stack <name>
 
-It runs upstream's own code up to the point where the command line would be parsed, once without and once with
-AscendSpeed's additions, and writes each project's options as JSON beside the stand-in that reads them.
+It runs upstream's own code up to the point where the command line would be parsed, once without and once with the
+additions of AscendSpeed (MindSpeed, as it is called today), and writes each project's options as JSON beside the
+stand-in that reads them; without ``--stack`` it prints them in one line.
 """
 from __future__ import annotations
 
 import argparse
+import enum
 import importlib
+import inspect
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any, Callable
 
 UPSTREAM = Path(__file__).resolve().parent / "upstream"
-TABLES = {
-    "Megatron-LM": UPSTREAM / "Megatron-LM" / "megatron" / "training" / "arguments.json",
-    "AscendSpeed": UPSTREAM / "AscendSpeed" / "ascendspeed" / "arguments.json",
-}
+ADAPTOR = "megatron_adaptor"
 ACTIONS = {
     "_StoreAction": "store",
     "_StoreTrueAction": "store_true",
@@ -34,6 +35,25 @@ ACTIONS = {
 TYPES = {None: None, int: "int", float: "float", str: "str", bool: "bool"}
 
 
+def tables(stack: str) -> dict[str, Path]:
+    """Where the tables of a stack lie: those of its Megatron-LM and of its AscendSpeed, whatever the package is called."""
+    (package,) = (UPSTREAM / stack / "AscendSpeed").glob(f"*/{ADAPTOR}.py")
+    return {"Megatron-LM": UPSTREAM / stack / "Megatron-LM/megatron/training/arguments.json",
+            "AscendSpeed": package.with_name("arguments.json")}
+
+
+def package_of(ascendspeed: Path) -> str:
+    """The name of the package in a checkout: ascendspeed, or mindspeed as later ones call it.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    found = sorted(path.parent.name for path in ascendspeed.glob(f"*/{ADAPTOR}.py"))
+    if len(found) != 1:
+        raise ValueError(f"{ascendspeed} has {len(found)} packages with {ADAPTOR}.py: expected one, as in AscendSpeed and MindSpeed")
+    return found[0]
+
+
 class _Caught(Exception):
     """Carries a complete parser out of upstream's parse_args."""
 
@@ -42,21 +62,29 @@ class _Caught(Exception):
         self.parser = parser
 
 
+def _plain(value: Any) -> Any:
+    """A member of an enumeration by its name, and everything else as it is."""
+    return value.name if isinstance(value, enum.Enum) else value
+
+
 def option(action: argparse.Action, group: str) -> dict[str, Any]:
-    """One option as plain data.
+    """One option as plain data. A type that is a function of upstream's own is a text with the function's name beside it.
 
     Raises:
         ValueError: for an action or a type that the table cannot express.
     """
     kind = ACTIONS.get(type(action).__name__)
-    if kind is None or action.type not in TYPES:
+    function = isinstance(action.type, types.FunctionType)
+    if kind is None or not (function or action.type in TYPES):
         raise ValueError(f"{action.option_strings}: cannot record {type(action).__name__} of type {action.type!r}")
     entry: dict[str, Any] = {"options": list(action.option_strings), "dest": action.dest, "action": kind,
-                             "default": action.default, "group": group}
+                             "default": _plain(action.default), "group": group}
     if kind in ("store", "append"):
-        entry["type"] = TYPES[action.type]
+        entry["type"] = "str" if function else TYPES[action.type]  # type: ignore[index]
         entry["nargs"] = action.nargs
-        entry["choices"] = None if action.choices is None else list(action.choices)
+        entry["choices"] = None if action.choices is None else [_plain(choice) for choice in action.choices]
+    if function:
+        entry["parsed_by"] = getattr(action.type, "__name__", "")
     if kind == "store_const":
         entry["const"] = action.const
     if action.required:
@@ -98,10 +126,11 @@ def _commit(checkout: Path) -> str:
 def record(megatron: Path, ascendspeed: Path) -> dict[str, dict[str, Any]]:
     """Import both checkouts and return each one's table: origin, commit, options."""
     sys.path[:0] = [str(megatron), str(ascendspeed)]
-    importlib.import_module("ascendspeed.megatron_adaptor")
+    sys.argv = ["pretrain_gpt.py"]  # MindSpeed reads it when it is imported
+    importlib.import_module(f"{package_of(ascendspeed)}.{ADAPTOR}")
     arguments = importlib.import_module("megatron.training.arguments")
     full = options(_parser_of(arguments.parse_args))
-    plain = options(_parser_of(arguments.parse_args.__wrapped__))
+    plain = options(_parser_of(inspect.unwrap(arguments.parse_args)))
     return {
         "Megatron-LM": {"origin": "Megatron-LM", "commit": _commit(megatron), "options": plain},
         "AscendSpeed": {"origin": "AscendSpeed", "commit": _commit(ascendspeed), "options": additions(plain, full)},
@@ -109,17 +138,22 @@ def record(megatron: Path, ascendspeed: Path) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Write both tables."""
+    """Write both tables, or print them."""
     parser = argparse.ArgumentParser(description="Record upstream's option tables.")
-    parser.add_argument("--megatron", type=Path, required=True, help="a Megatron-LM checkout at the pinned commit")
-    parser.add_argument("--ascendspeed", type=Path, required=True, help="an AscendSpeed checkout at the pinned commit")
+    parser.add_argument("--megatron", type=Path, required=True, help="a Megatron-LM checkout at the stack's commit")
+    parser.add_argument("--ascendspeed", type=Path, required=True, help="an AscendSpeed or MindSpeed checkout at the stack's commit")
+    parser.add_argument("--stack", help="write the tables of this stack's stand-ins; without it they are printed in one line")
     given = parser.parse_args()
-    for name, table in record(given.megatron.resolve(), given.ascendspeed.resolve()).items():
+    found = record(given.megatron.resolve(), given.ascendspeed.resolve())
+    if given.stack is None:
+        print(json.dumps(found))
+        return
+    for name, path in tables(given.stack).items():
+        table = found[name]
         head = {key: value for key, value in table.items() if key != "options"}
         lines = ",\n".join("  " + json.dumps(entry, ensure_ascii=False) for entry in table["options"])
-        TABLES[name].parent.mkdir(parents=True, exist_ok=True)
-        TABLES[name].write_text(json.dumps(head)[:-1] + ', "options": [\n' + lines + "\n]}\n")
-        print(f"{TABLES[name]}: {len(table['options'])} options of {table['commit']}")
+        path.write_text(json.dumps(head)[:-1] + ', "options": [\n' + lines + "\n]}\n")
+        print(f"{path}: {len(table['options'])} options of {table['commit']}")
 
 
 if __name__ == "__main__":
