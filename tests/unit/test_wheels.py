@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.ascend.cluster.plugins.module_utils import _artifact, _wheels
 from packaging import tags as packaging_tags
 
