@@ -31,7 +31,9 @@ export MEGATRON_URL ASCENDSPEED_URL STACK
 rehearsal: $(VENV)/.done .rehearsal/.packages $(if $(filter vm,$(NODES)),.rehearsal/.machines)
 	python -m rehearsal run --nodes $(NODES) --stack $(STACK) --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
 
-test: lint unit shim molecule
+# Two at a time: playing against the nodes is waiting for the most part.
+test: $(VENV)/.done .rehearsal/.packages
+	$(MAKE) --jobs=2 --output-sync=line molecule lint unit shim
 
 lint: $(VENV)/.done .rehearsal/.packages
 	ruff check .

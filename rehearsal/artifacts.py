@@ -135,6 +135,12 @@ def build(upstream_kind: str = "standin", wanted: Sequence[str] = tuple(stacks.N
     Raises:
         ArtifactsError: naming what could not be built.
     """
+    # Two targets of make may want them at once.
+    with nodes.locked(nodes.STATE / "artifacts.lock"):
+        _build(upstream_kind, wanted, log)
+
+
+def _build(upstream_kind: str, wanted: Sequence[str], log: Log) -> None:
     here = Path(__file__).parent
     arch = platform.machine()
 

@@ -71,7 +71,7 @@ def test_a_stack_fits_itself(name: str) -> None:
     assert stack["cann"]["version"] in stack["environment"]["cann_pairs"][wheel["version"]]
     assert stack["tokenizer"]["option"] in ("tokenizer-name-or-path", "tokenizer-model")
     assert stack["tokenizer"]["type"] in stack["options"]["choices"]["tokenizer-type"]
-    known = {option for kind, options in stack["options"].items() if kind != "of" for option in options}
+    known = {word for kind, words in stack["options"].items() if kind != "of" for word in (words.split() if isinstance(words, str) else words)}
     for variable, value in stack["plan"].items():
         assert value is False or variable.replace("_", "-") in known, variable
     assert set(stack["deterministic_arguments"]) <= known
@@ -129,9 +129,9 @@ def third(tmp_path: Path) -> Path:
         "from": "10", "toolkit": "third_{version}_{arch}.run", "kernels": "third-ops_{version}.run", "home": "{path}/third-{version}",
         "latest": "{path}/third-{version}", "kernels_info": "{arch}/third.info"}]}
     stack[""]["plan"].update(transformer_impl="third", moe_grouped_gemm=False)
-    stack["_options"]["choices"]["transformer-impl"] = ["third"]
-    stack["_options"]["choices"]["tokenizer-type"] = ["ThirdTokenizer"]
-    stack["_options"]["flag"].append("be-deterministic")
+    stack["_options"]["choices"]["transformer-impl"] = "third"
+    stack["_options"]["choices"]["tokenizer-type"] = "ThirdTokenizer"
+    stack["_options"]["flag"] += " be-deterministic"
     stack["_rules"]["experts_need_sequence_parallel"] = False
     for part, content in stack.items():
         (tmp_path / f"third{part}.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -144,7 +144,8 @@ def test_a_third_stack_is_its_files_and_no_code(third: Path, tmp_path: Path) -> 
               "conda_env_import_modules", "cann_toolkit_src", "cann_toolkit_kernels_src", "cann_toolkit_set_env", "cann_toolkit_kernels_info", "plan_argv"]
     roles = [ROOT / f"roles/{role}/{part}/main.yml" for role in ("cluster", "plan", "cann_toolkit", "conda_env", "megatron") for part in ("defaults", "vars")]
     given = {"cluster_stack": str(third), "cluster_project_dir": str(ROOT), "ansible_facts": {"architecture": "aarch64"}}
-    copy = {"ansible.builtin.copy": {"content": "{{ {" + ", ".join(f"'{name}': {name}" for name in wanted) + "} | to_json }}", "dest": str(tmp_path / "out.json")}}
+    content = "{{ {" + ", ".join(f"'{name}': {name}" for name in wanted) + "} | to_json }}"
+    copy = {"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / "out.json")}}
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars_files": list(map(str, roles)), "tasks": [copy]}]))
     done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-e", json.dumps(given)], cwd=ROOT, capture_output=True, text=True, check=False,
                           env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")})
