@@ -1,7 +1,7 @@
 """Rules of a parallel plan: what a stack's Megatron-LM and AscendSpeed or MindSpeed refuse, or silently make another plan of.
 
 A *plan* is a mapping of options to values (``num-layers``), or of variables (``plan_num_layers``). A *stack* is the mapping of its file
-``stacks/<name>.yml``. Read here are ``rules``: of every rule in _plan_rules_model.py and _plan_rules_training.py, whether it holds, or its
+``stacks/<name>.yml``. Read here are ``rules``: of every rule in _plan_rules_*.py, whether it holds, or its
 parameters; ``options``: the table of _plan_options.py; and the names in ``plan``, which are variables of role plan.
 """
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 from typing import Any, Iterator, Mapping
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan_rules_model, _plan_rules_training
+from ansible_collections.ascend.cluster.plugins.module_utils import _plan_rules_model, _plan_rules_options, _plan_rules_training
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_options import words
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Finding, Plan, Rule, Stack
 
-RULES = (*_plan_rules_model.RULES, *_plan_rules_training.RULES)
+RULES = (*_plan_rules_options.RULES, *_plan_rules_model.RULES, *_plan_rules_training.RULES)
 
 
 def _holding(stack: Stack) -> Iterator[tuple[Rule, Mapping[str, Any]]]:
@@ -84,6 +85,10 @@ def plan_warnings(plan: Mapping[str, Any], stack: Stack) -> list[str]:
             near = read.options.near(name)
             warnings.append(f"plan_extra_arguments has {name!r}, which is no option of {read.options.origin}"
                             + (f": {near}" if near else ". Is it one of the version in use?"))
+    said = stack["rules"]["known_options"]
+    unjudged = words(said.get("unjudged", "")) if isinstance(said, Mapping) else frozenset()
+    warnings += [f"{read.is_(name)}: what it needs is not judged here, the training may refuse it at its start."
+                 for name in read.given if read.options.name(name) in unjudged]
     return warnings
 
 

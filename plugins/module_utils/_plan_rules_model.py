@@ -1,4 +1,4 @@
-"""Rules of a plan: values, ranks, groups and the model.
+"""Rules of a plan: ranks, groups and the model.
 
 Lines are those of Megatron-LM 9de386d0, where a file without a folder is one of megatron/training/, and of AscendSpeed (AS) 9264e3c0.
 """
@@ -6,69 +6,8 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils._plan_options import outside, plain
-from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Finding, Plan, Rule, rule
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan, Rule, rule
 from ansible_collections.ascend.cluster.plugins.module_utils._shards import ranks
-
-
-def values(plan: Plan, compared_elsewhere: Sequence[str] = ()) -> Iterator[Finding]:
-    """The parser's types and choices (arguments.py:620-1590, AS arguments.py:39-228): what it cannot read ends every rank."""
-    for name, value in plan.written.items():
-        option = plan.options.name(name)
-        expected = "" if option in compared_elsewhere else plan.options.misread(option, value)
-        # The role reads its own variables as true or false, whatever they are written like.
-        if option in plan.options.flag and f"plan_{name}" not in plan.names and value is not True:
-            expected = "true or false, without quotes: the option takes no value"
-        if expected:
-            yield Finding(f"values:{option}", f"{plan.variable(name)} is {value!r}, expected {expected}.")
-
-
-def bounds(plan: Plan) -> Iterator[Finding]:
-    """The least of what is counted, and the range of what is not."""
-    for name, value in plan.written.items():
-        option = plan.options.name(name)
-        expected = "" if plan.options.misread(option, value) else outside(option, value)
-        if expected:
-            yield Finding(f"bounds:{option}", f"{plan.is_(name)}, expected {expected}.")
-
-
-@rule
-def spelling(plan: Plan) -> Iterator[str]:
-    """Options are taken literally (arguments.py:22-23, allow_abbrev)."""
-    for name in plan.names:
-        option = plan.options.name(name)
-        if not name.startswith("plan_") and name not in plan.options.known and option in plan.options.known:
-            yield f"plan_extra_arguments has {name!r}, expected the option's own spelling: {option!r}."
-
-
-@rule
-def known_options(plan: Plan, further: bool = False) -> Iterator[str]:
-    """The parser ends at an option that it does not know (arguments.py:37-40); with `further` those of plan_extra_arguments too, else a warning."""
-    for name in plan.names:
-        option, own = plan.options.name(name), plain(name) in plan.own
-        if plain(name) in plan.written and option not in plan.options.known and plain(name) != "precision" and (own or further):
-            near = plan.options.near(option)
-            yield (f"{plan.is_(plain(name))}, which is no option of {plan.options.origin}{f': {near}' if near and not own else '.'} "
-                   f"{'Set it to false' if own else 'Remove it'}: the parser would refuse it.")
-
-
-@rule
-def abandoned(plan: Plan) -> Iterator[str]:
-    """Options that were given up (arguments.py:199-214)."""
-    for name, instead in (("batch_size", "plan_micro_batch_size"), ("warmup", "plan_lr_warmup_fraction"),
-                          ("model_parallel_size", "plan_tensor_model_parallel_size"),
-                          ("checkpoint_activations", "plan_recompute_granularity and plan_recompute_method")):
-        if plan.has(name):
-            yield f"{plan.is_(name)}: Megatron-LM takes this option no more. Remove it, and set {instead}."
-
-
-@rule
-def exclusive(plan: Plan) -> Iterator[str]:
-    """Two options for one thing (arguments.py:342-343, 373-374; core/datasets/blended_megatron_dataset_config.py:69-71)."""
-    for name, other in (("encoder_num_layers", "num_layers"), ("encoder_seq_length", "seq_length"), ("train_data_path", "data_path"),
-                        ("valid_data_path", "data_path"), ("test_data_path", "data_path")):
-        if plan.has(name, other):
-            yield f"{plan.is_(name)}, expected none beside {plan.options.name(other)!r}, which is {plan.text(other)}. Remove it."
 
 
 @rule
@@ -100,6 +39,24 @@ def experts_divide_replicas(plan: Plan) -> Iterator[str]:
     if plan.dp and plan.dp % plan.ep != 0:
         yield (f"Experts cannot be spread over the replicas: plan_expert_model_parallel_size is {plan.ep}, expected a divisor of the data "
                f"parallel size {plan.dp} ({plan.ranks}, {plan.replica}).")
+
+
+@rule
+def experts_divide_ranks(plan: Plan) -> Iterator[str]:
+    """Expert groups lie across all ranks of a stage (current: core/parallel_state.py:696-703)."""
+    size = plan.etp * plan.ep * plan.pp
+    if plan.dp and plan.world % size != 0:
+        yield (f"Experts cannot be spread over the ranks: {plan.ranks}, expected a multiple of {size}: "
+               f"{plan.variable('expert_tensor_parallel_size')} {plan.etp} x plan_expert_model_parallel_size {plan.ep} x "
+               f"plan_pipeline_model_parallel_size {plan.pp}.")
+
+
+@rule
+def one_tensor_size(plan: Plan) -> Iterator[str]:
+    """The dispatcher alltoall_seq knows one tensor parallel size (current: core/transformer/transformer_config.py:966-971)."""
+    if plan.text("moe_token_dispatcher_type") == "alltoall_seq" and plan.etp != plan.tp:
+        yield (f"{plan.is_('expert_tensor_parallel_size')}, expected plan_tensor_model_parallel_size, {plan.tp}, because "
+               f"{plan.is_('moe_token_dispatcher_type')}; with alltoall they may differ.")
 
 
 @rule
@@ -156,8 +113,10 @@ def _multiple(plan: Plan, what: str, name: str, size: int, because: str) -> str:
 @rule
 def layers_per_stage(plan: Plan) -> Iterator[str]:
     """arguments.py:247-248, legacy/model/transformer.py:1342-1343."""
-    if plan.has("num_layers") and plan.number("num_layers") % plan.stages != 0:
-        yield _multiple(plan, "Layers per pipeline stage", "num_layers", plan.stages, "pipeline_model_parallel_size")
+    if plan.has("num_layers") and not plan.uneven and plan.layers % plan.stages != 0:
+        counted = "" if plan.layers == plan.number("num_layers") else f" (so {plan.layers} with embedding and loss, which are counted)"
+        yield (f"Layers per pipeline stage: {plan.is_('num_layers')}{counted}, expected a multiple of {plan.stages}, because "
+               f"{plan.is_('pipeline_model_parallel_size')}.")
 
 
 @rule
@@ -189,17 +148,28 @@ def size_of_a_head(plan: Plan) -> Iterator[str]:
 
 
 @rule
-def feed_forward_columns(plan: Plan) -> Iterator[str]:
-    """core/tensor_parallel/layers.py:610, 854 (divide). Without a size Megatron-LM makes one (arguments.py:358-367)."""
-    if (plan.has("ffn_hidden_size") or plan.emptied("ffn_hidden_size")) and plan.feed_forward % plan.tp != 0:
-        yield (f"Feed-forward columns per tensor rank: {plan.is_('ffn_hidden_size')} (so {plan.feed_forward}), expected a multiple of {plan.tp}, because "
-               f"{plan.is_('tensor_model_parallel_size')}.")
+def feed_forward_columns(plan: Plan, of_experts: bool = False) -> Iterator[str]:
+    """core/tensor_parallel/layers.py:610, 854 (divide). Without a size Megatron-LM makes one (arguments.py:358-367).
+
+    With `of_experts` they have a tensor parallel size of their own, and may have a number of columns (current: core/transformer/moe/experts.py).
+    """
+    own = of_experts and plan.has("num_experts")
+    name = "moe_ffn_hidden_size" if own and plan.has("moe_ffn_hidden_size") else "ffn_hidden_size"
+    columns = plan.number(name, plan.feed_forward)
+    because, size = ("expert_tensor_parallel_size", plan.etp) if own and plan.has("expert_tensor_parallel_size") else (
+        "tensor_model_parallel_size", plan.tp)
+    if (plan.has(name) or plan.emptied(name)) and columns % size != 0:
+        yield (f"Feed-forward columns per tensor rank: {plan.is_(name)} (so {columns}), expected a multiple of {size}, because "
+               f"{plan.is_(because)}.")
 
 
 @rule
-def sequence_per_rank(plan: Plan) -> Iterator[str]:
-    """Cut while the first batch is computed (core/tensor_parallel/mappings.py:117-121, 158; AS utils.py:25-45)."""
-    parts = 2 * plan.cp if plan.cp > 1 and plan.text("context_parallel_algo") == "megatron_cp_algo" else plan.cp
+def sequence_per_rank(plan: Plan, always_twice: bool = False) -> Iterator[str]:
+    """Cut while the first batch is computed (core/tensor_parallel/mappings.py:117-121, 158; AS utils.py:25-45).
+
+    With `always_twice` by two times the context ranks, whatever the algorithm is (current: arguments.py:676-679).
+    """
+    parts = 2 * plan.cp if plan.cp > 1 and (always_twice or plan.text("context_parallel_algo") == "megatron_cp_algo") else plan.cp
     size = parts * (plan.tp if plan.flag("sequence_parallel") else 1)
     if plan.has("seq_length") and plan.number("seq_length") % size != 0:
         why = [plan.is_(name) for name, used in (("tensor_model_parallel_size", size > parts), ("context_parallel_size", parts > 1)) if used]
@@ -207,9 +177,13 @@ def sequence_per_rank(plan: Plan) -> Iterator[str]:
 
 
 @rule
-def heads_per_context_rank(plan: Plan) -> Iterator[str]:
-    """AS arguments.py:191-193, and of what a tensor rank has (AS core/context_parallel/ulysses_context_parallel.py:9-24)."""
-    if plan.cp > 1 and plan.has("num_attention_heads") and plan.text("context_parallel_algo", "ulysses_cp_algo") == "ulysses_cp_algo":
+def heads_per_context_rank(plan: Plan, without: str = "ulysses_cp_algo") -> Iterator[str]:
+    """AS arguments.py:191-193, and of what a tensor rank has (AS core/context_parallel/ulysses_context_parallel.py:9-24).
+
+    `without` the option the algorithm is this one (current: mindspeed/features_manager/context_parallel/context_parallel_feature.py:21,
+    ulysses_context_parallel.py:25-36).
+    """
+    if plan.cp > 1 and plan.has("num_attention_heads") and plan.text("context_parallel_algo", without) == "ulysses_cp_algo":
         heads = plan.number("num_attention_heads")
         if heads % (plan.tp * plan.cp) != 0:
             yield (f"Attention heads per context rank: {plan.is_('num_attention_heads')}, expected a multiple of {plan.tp * plan.cp}, because "
@@ -287,7 +261,7 @@ def shards(plan: Plan, written_where: str) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    values, bounds, spelling, known_options, abandoned, exclusive, somebody_to_train, enough_ranks, ranks_divide, experts_divide_replicas,
+    somebody_to_train, enough_ranks, ranks_divide, experts_divide_replicas, experts_divide_ranks, one_tensor_size,
     experts_without_context, experts_exist, experts_per_rank, experts_need_sequence_parallel, experts_without_spec, routing, layers_per_stage,
     heads_per_tensor_rank, query_groups, size_of_a_head, feed_forward_columns, sequence_per_rank, heads_per_context_rank, positions,
     split_stage, rotary, normalization, activation, shards)

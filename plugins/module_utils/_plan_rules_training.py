@@ -38,23 +38,33 @@ def ramp_of_the_batch(plan: Plan) -> Iterator[str]:
 
 
 @rule
-def interleaved_stages(plan: Plan) -> Iterator[str]:
-    """arguments.py:243-253."""
-    if plan.has("num_layers_per_virtual_pipeline_stage"):
-        name, each = plan.is_("num_layers_per_virtual_pipeline_stage"), plan.number("num_layers_per_virtual_pipeline_stage")
-        layers = plan.number("num_layers")
-        if plan.pp <= 2:
-            yield f"{name}: the interleaved schedule needs plan_pipeline_model_parallel_size of more than 2, found {plan.pp}."
-        elif layers % plan.stages == 0 and (layers // plan.stages) % each != 0:
+def interleaved_stages(plan: Plan, overlapping_more_than: int = 2, whole: bool = True) -> Iterator[str]:
+    """arguments.py:243-253; current: 430-466, which needs fewer stages where their communication overlaps.
+
+    Without `whole` one part a stage is no schedule of its own, and refused (current: mindspeed/features_manager/megatron_basic/megatron_basic.py:22-30).
+    """
+    for option in ("num_layers_per_virtual_pipeline_stage", "num_virtual_stages_per_pipeline_rank"):
+        if not plan.has(option):
+            continue
+        name, each, layers = plan.is_(option), plan.number(option), plan.layers
+        least = 2 if plan.flag("no_overlap_p2p_communication") else overlapping_more_than
+        if plan.pp <= least:
+            yield f"{name}: the interleaved schedule needs plan_pipeline_model_parallel_size of more than {least}, found {plan.pp}."
+        elif not plan.uneven and layers % plan.stages == 0 and (layers // plan.stages) % each != 0:
             yield (f"{name}, expected a divisor of the layers of a stage, {layers // plan.stages} (plan_num_layers / "
                    "plan_pipeline_model_parallel_size).")
+        elif not whole and option.startswith("num_layers") and each * plan.pp == plan.number("num_layers"):
+            yield f"{name}, expected less than the layers of a stage, {each}: they are one part. Remove it, or lower it."
 
 
 @rule
 def interleaved_micro_batches(plan: Plan) -> Iterator[str]:
-    """Refused at the first iteration (AS core/pipeline_parallel/schedules.py:96-100)."""
-    if plan.has("num_layers_per_virtual_pipeline_stage") and plan.micro_batches % plan.pp != 0:
-        yield (f"{plan.is_('num_layers_per_virtual_pipeline_stage')}: the interleaved schedule needs a number of micro batches that is a multiple "
+    """Refused at the first iteration (AS core/pipeline_parallel/schedules.py:96-100; current: core/pipeline_parallel/schedules.py:777-797)."""
+    # A single virtual stage is none (current: mindspeed/features_manager/megatron_basic/megatron_basic.py:14-21).
+    option = ("num_layers_per_virtual_pipeline_stage" if plan.number("num_virtual_stages_per_pipeline_rank") == 1
+              else "num_virtual_stages_per_pipeline_rank")
+    if plan.has(option) and plan.micro_batches % plan.pp != 0:
+        yield (f"{plan.is_(option)}: the interleaved schedule needs a number of micro batches that is a multiple "
                f"of plan_pipeline_model_parallel_size, {plan.pp}, found {plan.micro_batches} (plan_global_batch_size / plan_micro_batch_size / "
                f"data parallel size {plan.dp}).")
 
@@ -149,14 +159,17 @@ def saving(plan: Plan) -> Iterator[str]:
 
 
 @rule
-def precision(plan: Plan) -> Iterator[str]:
-    """arguments.py:272-283, 389-393; without any, FP32Optimizer is abstract (core/optimizer/optimizer.py:606), the distributed one is not."""
+def precision(plan: Plan, fp32: bool = False) -> Iterator[str]:
+    """arguments.py:272-283, 389-393; without any, FP32Optimizer is abstract (core/optimizer/optimizer.py:606), the distributed one is not.
+
+    With `fp32` it is no more (current: core/optimizer/optimizer.py:752-874).
+    """
     word = plan.text("precision")
-    if word not in ("", "bf16", "fp16"):
-        yield f"plan_precision is {word!r}, expected bf16 or fp16."
+    if word not in ("", "bf16", "fp16", *(["fp32"] if fp32 else [])):
+        yield f"plan_precision is {word!r}, expected bf16 or fp16{' or fp32' if fp32 else ''}."
     elif plan.bf16 and plan.fp16:
         yield "Both bf16 and fp16 are asked for, expected one: plan_precision and plan_extra_arguments."
-    elif plan.emptied("bf16", "fp16") and not plan.flag("use_distributed_optimizer"):
+    elif plan.emptied("bf16", "fp16") and not fp32 and not plan.flag("use_distributed_optimizer"):
         yield ("plan_precision is neither bf16 nor fp16, expected one of them: Megatron-LM at this commit has no optimizer for fp32 but "
                f"{plan.variable('use_distributed_optimizer')}.")
     if plan.flag("fp16_lm_cross_entropy") and not plan.fp16:
@@ -243,7 +256,7 @@ def recomputation(plan: Plan) -> Iterator[str]:
             yield "plan_recompute_method is not set, expected block or uniform, because plan_recompute_granularity is full."
         if plan.emptied("recompute_num_layers"):
             yield "plan_recompute_num_layers is not set, expected a whole number, because plan_recompute_granularity is full."
-        chunk = plan.number("num_layers") // plan.stages
+        chunk = plan.number("num_layers") // plan.stages // max(plan.number("num_virtual_stages_per_pipeline_rank"), 1)
         each = plan.number("num_layers_per_virtual_pipeline_stage", chunk)
         count = plan.number("recompute_num_layers")
         if plan.text("recompute_method") == "uniform" and plan.has("num_layers") and (count < 1 or each % count != 0):

@@ -76,6 +76,15 @@ class Plan:
         """A whole number."""
         return int(str(self.given.get(name, default)))
 
+    def effective(self, name: str) -> Any:
+        """What is in effect: a value, true for a flag, None for what is not there; a parallel size is there also where it is not given."""
+        sizes = {"tensor_model_parallel_size": self.tp, "pipeline_model_parallel_size": self.pp, "context_parallel_size": self.cp,
+                 "expert_model_parallel_size": self.ep, "expert_tensor_parallel_size": self.etp}
+        flags = {"bf16": self.bf16, "fp16": self.fp16}
+        if self.options.name(name) in self.options.flag:
+            return flags.get(name, self.flag(name)) or None
+        return sizes.get(name, self.given.get(name))
+
     def fraction(self, name: str, default: float) -> float:
         """Any number."""
         return float(str(self.given.get(name, default)))
@@ -123,6 +132,17 @@ class Plan:
     def stages(self) -> int:
         """Pipeline stages that have layers (arguments.py:161-165)."""
         return self.pp - 1 if self.flag("standalone_embedding_stage") and self.pp > 1 else self.pp
+
+    @property
+    def layers(self) -> int:
+        """Layers that are spread over the stages: the embedding and the loss may count as one (current: arguments.py:446-450)."""
+        counted = ("account_for_embedding_in_pipeline_split", "account_for_loss_in_pipeline_split")
+        return self.number("num_layers") + sum(self.flag(name) for name in counted)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the stages have numbers of layers of their own (current: arguments.py:478-482)."""
+        return any(self.has(name) for name in ("decoder_first_pipeline_num_layers", "decoder_last_pipeline_num_layers", "pipeline_model_parallel_layout"))
 
     @property
     def feed_forward(self) -> int:
@@ -179,6 +199,8 @@ class Plan:
 
     def is_(self, name: str) -> str:
         """``plan_num_layers is 30``."""
+        if name in ("bf16", "fp16"):
+            return f"plan_precision is {'bf16' if self.bf16 else 'fp16' if self.fp16 else 'neither bf16 nor fp16'}"
         return f"{self.variable(name)} is {self.written.get(name, 'not set')}"
 
     @property

@@ -79,11 +79,11 @@ def valid(luck: random.Random) -> tuple[Settings, int]:
     return plan, tp * pp * cp * dp
 
 
-def _selective(plan: Settings, luck: random.Random, world: int) -> None:
+def selective(plan: Settings, luck: random.Random, world: int) -> None:
     plan.update({"recompute-granularity": "selective", "recompute-method": "", "recompute-num-layers": False})
 
 
-def _uniform(plan: Settings, luck: random.Random, world: int) -> None:
+def uniform(plan: Settings, luck: random.Random, world: int) -> None:
     if plan["recompute-granularity"] == "full":
         stage = plan["num-layers"] // plan["pipeline-model-parallel-size"]
         if "num-layers-per-virtual-pipeline-stage" in plan:
@@ -91,12 +91,12 @@ def _uniform(plan: Settings, luck: random.Random, world: int) -> None:
         plan.update({"recompute-method": "uniform", "recompute-num-layers": luck.choice([n for n in range(1, stage + 1) if stage % n == 0])})
 
 
-def _interleaved(plan: Settings, luck: random.Random, world: int) -> None:
+def interleaved(plan: Settings, luck: random.Random, world: int) -> None:
     if plan["pipeline-model-parallel-size"] > 2 and plan["recompute-method"] != "uniform":
         plan["num-layers-per-virtual-pipeline-stage"] = 1
 
 
-def _by_samples(plan: Settings, luck: random.Random, world: int) -> None:
+def by_samples(plan: Settings, luck: random.Random, world: int) -> None:
     plan["train-samples"] = plan["train-iters"] * plan["global-batch-size"]
     plan["train-iters"] = False
     if luck.random() < 0.5:
@@ -106,44 +106,44 @@ def _by_samples(plan: Settings, luck: random.Random, world: int) -> None:
             plan["rampup-batch-size"] = [unit, unit, batch * luck.randint(1, 3)]
 
 
-def _warm_up_iterations(plan: Settings, luck: random.Random, world: int) -> None:
+def warm_up_iterations(plan: Settings, luck: random.Random, world: int) -> None:
     if plan["train-iters"]:
         plan.update({"lr-warmup-fraction": "", "lr-warmup-iters": luck.randint(0, plan["train-iters"] - 1)})
 
 
-def _half_precision(plan: Settings, luck: random.Random, world: int) -> None:
+def half_precision(plan: Settings, luck: random.Random, world: int) -> None:
     if plan["expert-model-parallel-size"] == 1 and not plan.get("reuse-fp32-param"):
         plan.update({"bf16": False, "fp16": True})
 
 
-def _dense(plan: Settings, luck: random.Random, world: int) -> None:
+def dense(plan: Settings, luck: random.Random, world: int) -> None:
     if plan["expert-model-parallel-size"] == 1:
         plan["num-experts"] = None
         plan["sequence-parallel"] = luck.choice([True, False])
 
 
-def _odd_heads(plan: Settings, luck: random.Random, world: int) -> None:
+def odd_heads(plan: Settings, luck: random.Random, world: int) -> None:
     plan.update({"hidden-size": plan["hidden-size"] + 2, "kv-channels": luck.choice([4, 16])})
 
 
-def _ring(plan: Settings, luck: random.Random, world: int) -> None:
+def ring(plan: Settings, luck: random.Random, world: int) -> None:
     if "context-parallel-size" in plan:
         plan["context-parallel-algo"] = "megatron_cp_algo"
 
 
-def _free_parameters(plan: Settings, luck: random.Random, world: int) -> None:
+def free_parameters(plan: Settings, luck: random.Random, world: int) -> None:
     if not plan.get("use-distributed-optimizer") and plan["bf16"]:
         plan["reuse-fp32-param"] = True
 
 
-def _overlapping(plan: Settings, luck: random.Random, world: int) -> None:
+def overlapping(plan: Settings, luck: random.Random, world: int) -> None:
     if not plan.get("reuse-fp32-param"):
         plan.update({"use-distributed-optimizer": True, "overlap-grad-reduce": True, "overlap-param-gather": luck.choice([True, False])})
 
 
 VARIANTS: list[Change] = [
-    _selective, _uniform, _interleaved, _by_samples, _warm_up_iterations, _half_precision, _dense, _odd_heads, _ring, _free_parameters,
-    _overlapping, sets(lr_decay_iters=20000), sets(group_query_attention=False), sets(normalization="LayerNorm", use_fused_rmsnorm=False),
+    selective, uniform, interleaved, by_samples, warm_up_iterations, half_precision, dense, odd_heads, ring, free_parameters,
+    overlapping, sets(lr_decay_iters=20000), sets(group_query_attention=False), sets(normalization="LayerNorm", use_fused_rmsnorm=False),
     sets(weight_decay_incr_style="linear", start_weight_decay=0.0, end_weight_decay=0.1), sets(ffn_hidden_size="", swiglu=False),
     sets(moe_model_type="megatron_moe", moe_router_topk=4), sets(position_embedding_type="learned_absolute"), sets(loss_scale=128),
     sets(swiglu=False, squared_relu=True), sets(use_flash_attn=False), sets(lr_decay_style="constant"), sets(split="969, 30, 1"),
@@ -152,7 +152,7 @@ VARIANTS: list[Change] = [
 ]
 
 
-def _experts_and_context(plan: Settings, luck: random.Random, world: int) -> int:
+def experts_and_context(plan: Settings, luck: random.Random, world: int) -> int:
     """Both at once, in a world that has room for them."""
     if plan["expert-model-parallel-size"] == 1 or "context-parallel-size" in plan:
         return world
@@ -160,23 +160,23 @@ def _experts_and_context(plan: Settings, luck: random.Random, world: int) -> int
     return world * 2
 
 
-def _too_many_expert_ranks(plan: Settings, luck: random.Random, world: int) -> None:
+def too_many_expert_ranks(plan: Settings, luck: random.Random, world: int) -> None:
     ranks = world // plan["tensor-model-parallel-size"] // plan["pipeline-model-parallel-size"] + 1
     if "context-parallel-size" not in plan and plan["bf16"] and plan["num-experts"]:
         plan.update({"expert-model-parallel-size": ranks, "num-experts": ranks})
 
 
-def _heads_not_per_rank(plan: Settings, luck: random.Random, world: int) -> None:
+def heads_not_per_rank(plan: Settings, luck: random.Random, world: int) -> None:
     plan.update({"group-query-attention": False, "num-attention-heads": 16 + 1, "kv-channels": 8, "context-parallel-algo": "megatron_cp_algo"})
 
 
-def _few_ranks(plan: Settings, luck: random.Random, world: int) -> int:
+def few_ranks(plan: Settings, luck: random.Random, world: int) -> int:
     """Fewer than a replica has."""
     replica = plan["tensor-model-parallel-size"] * plan["pipeline-model-parallel-size"] * plan.get("context-parallel-size", 1)
     return max(luck.choice([1, replica // 2, replica - 1]), 1)
 
 
-def _odd_micro_batches(plan: Settings, luck: random.Random, world: int) -> None:
+def odd_micro_batches(plan: Settings, luck: random.Random, world: int) -> None:
     """Interleaved, with one micro batch more than the pipeline wants."""
     replica = plan["tensor-model-parallel-size"] * plan["pipeline-model-parallel-size"] * plan.get("context-parallel-size", 1)
     if plan["recompute-method"] != "uniform":
@@ -184,7 +184,7 @@ def _odd_micro_batches(plan: Settings, luck: random.Random, world: int) -> None:
                      "global-batch-size": plan["micro-batch-size"] * (world // replica) * (plan["pipeline-model-parallel-size"] + 1)})
 
 
-def _dealt_heads(plan: Settings, luck: random.Random, world: int) -> int:
+def dealt_heads(plan: Settings, luck: random.Random, world: int) -> int:
     """As many heads as tensor ranks, for two context ranks besides."""
     plan.update({"tensor-model-parallel-size": 2, "context-parallel-size": 2, "expert-model-parallel-size": 1, "num-attention-heads": 2,
                  "num-query-groups": 2, "hidden-size": 16, "seq-length": 64, "ffn-hidden-size": 16, "context-parallel-algo": "ulysses_cp_algo"})
@@ -197,7 +197,7 @@ BREAKS: list[Change] = [
         "ffn-hidden-size", "num-attention-heads", "num-query-groups", "seq-length", "micro-batch-size", "global-batch-size",
         "context-parallel-size", "num-layers-per-virtual-pipeline-stage", "moe-router-topk", "recompute-num-layers", "log-interval")),
     *too_small(), *outside(),
-    *(2 * [_experts_and_context, _too_many_expert_ranks, _heads_not_per_rank, _odd_micro_batches, _dealt_heads, _few_ranks]),
+    *(2 * [experts_and_context, too_many_expert_ranks, heads_not_per_rank, odd_micro_batches, dealt_heads, few_ranks]),
     *(3 * [sets(untie_embeddings_and_output_weights=False, use_distributed_optimizer=True)]),
     sets(num_experts=1, moe_router_topk=2, expert_model_parallel_size=1, moe_model_type="mixtral_moe"),
     *(12 * [unreadable]),
