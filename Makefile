@@ -22,12 +22,14 @@ ARGS ?=
 # auto: the real Megatron-LM and AscendSpeed where their urls answer, else the stand-ins. PLAN=recipe: 2 x 8 ranks, TP2 PP4 EP2.
 UPSTREAM ?= auto
 PLAN ?= small
+# recipe: Megatron-LM and AscendSpeed of 2024; current: those of 2026 (docs/stacks.md).
+STACK ?= recipe
 # vm: two virtual machines, the data shared by NFS, a reboot of the worker; with the stand-ins and a small plan of its own.
 NODES ?= containers
-export MEGATRON_URL ASCENDSPEED_URL
+export MEGATRON_URL ASCENDSPEED_URL STACK
 
 rehearsal: $(VENV)/.done .rehearsal/.packages $(if $(filter vm,$(NODES)),.rehearsal/.machines)
-	python -m rehearsal run --nodes $(NODES) --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
+	python -m rehearsal run --nodes $(NODES) --stack $(STACK) --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
 
 test: lint unit shim molecule
 
@@ -60,7 +62,7 @@ test-faults: $(VENV)/.done .rehearsal/.packages
 
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
-	python -m rehearsal.artifacts real
+	python -m rehearsal.artifacts real $(STACK)
 	pytest tests/upstream
 
 # Alone on the machine, please: it fails when a ratio misses its limit.

@@ -12,6 +12,10 @@ options:
     description: Arguments and values; names as options, with underscores, or as C(plan_) variables.
     type: dict
     required: true
+  stack:
+    description: The stack, as the filter P(ascend.cluster.stack#filter) reads it.
+    type: dict
+    required: true
   node_rank:
     description: Rank of the node.
     type: int
@@ -34,7 +38,7 @@ EXAMPLES = r"""
 - ansible.builtin.debug:
     msg: >-
       {{ plan_parallel_arguments | combine(plan_moe_arguments, plan_extra_arguments)
-         | ascend.cluster.expected_shards(node_rank=0, nproc_per_node=8, nnodes=2, iteration=1000) }}
+         | ascend.cluster.expected_shards(cluster_stack_data, node_rank=0, nproc_per_node=8, nnodes=2, iteration=1000) }}
 """
 
 RETURN = r"""
@@ -49,10 +53,11 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.cluster.plugins.module_utils import _shards
 
 
-def expected_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int, nnodes: int, iteration: int) -> list[str]:
+def expected_shards(plan: Mapping[str, Any], stack: Mapping[str, Any], node_rank: int, nproc_per_node: int, nnodes: int,
+                    iteration: int) -> list[str]:
     """See DOCUMENTATION."""
     try:
-        return _shards.expected_shards(plan, int(node_rank), int(nproc_per_node), int(nnodes), int(iteration))
+        return _shards.expected_shards(plan, stack, int(node_rank), int(nproc_per_node), int(nnodes), int(iteration))
     except ValueError as error:
         raise AnsibleFilterError(f"ascend.cluster.expected_shards: {error}") from error
 

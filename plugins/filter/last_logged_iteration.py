@@ -11,11 +11,15 @@ options:
     description: The plan's arguments.
     type: dict
     required: true
+  stack:
+    description: The stack, as the filter P(ascend.cluster.stack#filter) reads it.
+    type: dict
+    required: true
 """
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ plan_settings | ascend.cluster.last_logged_iteration }}"
+    msg: "{{ plan_settings | ascend.cluster.last_logged_iteration(cluster_stack_data) }}"
 """
 
 RETURN = r"""

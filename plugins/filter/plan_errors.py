@@ -11,6 +11,10 @@ options:
     description: Arguments and values; names as options, or as C(plan_) variables.
     type: dict
     required: true
+  stack:
+    description: The stack, as the filter P(ascend.cluster.stack#filter) reads it.
+    type: dict
+    required: true
   world_size:
     description: Number of ranks.
     type: int
@@ -19,7 +23,7 @@ options:
 
 EXAMPLES = r"""
 - ansible.builtin.assert:
-    that: plan_parallel_arguments | combine(plan_moe_arguments) | ascend.cluster.plan_errors(16) == []
+    that: plan_parallel_arguments | combine(plan_moe_arguments) | ascend.cluster.plan_errors(cluster_stack_data, 16) == []
 """
 
 RETURN = r"""
@@ -34,11 +38,14 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.cluster.plugins.module_utils import _plan
 
 
-def plan_errors(plan: Mapping[str, Any], world_size: int) -> list[str]:
+def plan_errors(plan: Mapping[str, Any], stack: Mapping[str, Any], world_size: int) -> list[str]:
     """See DOCUMENTATION."""
     if not isinstance(plan, Mapping):
         raise AnsibleFilterError(f"ascend.cluster.plan_errors: expected a mapping of arguments, found {type(plan).__name__}")
-    return _plan.plan_errors(plan, int(world_size))
+    try:
+        return _plan.plan_errors(plan, stack, int(world_size))
+    except ValueError as error:
+        raise AnsibleFilterError(f"ascend.cluster.plan_errors: {error}") from error
 
 
 class FilterModule:

@@ -11,11 +11,15 @@ options:
     description: Arguments and values; names as options, or as C(plan_) variables.
     type: dict
     required: true
+  stack:
+    description: The stack, as the filter P(ascend.cluster.stack#filter) reads it.
+    type: dict
+    required: true
 """
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ plan_training_arguments | combine(plan_checkpoint_arguments) | ascend.cluster.plan_warnings }}"
+    msg: "{{ plan_training_arguments | combine(plan_checkpoint_arguments) | ascend.cluster.plan_warnings(cluster_stack_data) }}"
 """
 
 RETURN = r"""

@@ -11,6 +11,10 @@ options:
     description: Arguments and values; names as options, with underscores, or as C(plan_) variables.
     type: dict
     required: true
+  stack:
+    description: The stack, as the filter P(ascend.cluster.stack#filter) reads it.
+    type: dict
+    required: true
   listings:
     description: Of each node in the order of ranks, lines of path, size and time of change, with tabs between.
     type: list
@@ -29,7 +33,7 @@ options:
 EXAMPLES = r"""
 - ansible.builtin.debug:
     msg: >-
-      {{ plan_settings | ascend.cluster.shard_transfers([["iter_0000010/mp_rank_00/model_optim_rng.pt\t100\t1.5"], []], 8, 10) }}
+      {{ plan_settings | ascend.cluster.shard_transfers(cluster_stack_data, [["iter_0000010/mp_rank_00/model_optim_rng.pt\t100\t1.5"], []], 8, 10) }}
 """
 
 RETURN = r"""
@@ -44,11 +48,12 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.cluster.plugins.module_utils import _shards
 
 
-def shard_transfers(plan: Mapping[str, Any], listings: Sequence[Sequence[str]], nproc_per_node: int, iteration: int | str) -> dict[str, Any]:
+def shard_transfers(plan: Mapping[str, Any], stack: Mapping[str, Any], listings: Sequence[Sequence[str]], nproc_per_node: int,
+                    iteration: int | str) -> dict[str, Any]:
     """See DOCUMENTATION."""
     found = [{path: rest for path, *rest in (line.split("\t") for line in lines)} for lines in listings]
     try:
-        return _shards.shard_transfers(plan, found, int(nproc_per_node), iteration)
+        return _shards.shard_transfers(plan, stack, found, int(nproc_per_node), iteration)
     except ValueError as error:
         raise AnsibleFilterError(f"ascend.cluster.shard_transfers: {error}") from error
 

@@ -4,29 +4,30 @@ Lines are those of Megatron-LM 9de386d0, where a file without a folder is one of
 """
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan_options as options
-from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Finding, Plan, Rule, option_name, rule, variable
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_options import outside, plain
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Finding, Plan, Rule, rule
+from ansible_collections.ascend.cluster.plugins.module_utils._shards import ranks
 
 
-def values(plan: Plan) -> Iterator[Finding]:
+def values(plan: Plan, compared_elsewhere: Sequence[str] = ()) -> Iterator[Finding]:
     """The parser's types and choices (arguments.py:620-1590, AS arguments.py:39-228): what it cannot read ends every rank."""
     for name, value in plan.written.items():
-        option = option_name(name)
-        expected = options.misread(option, value)
+        option = plan.options.name(name)
+        expected = "" if option in compared_elsewhere else plan.options.misread(option, value)
         # The role reads its own variables as true or false, whatever they are written like.
-        if option in options.FLAG and f"plan_{name}" not in plan.names and value is not True:
+        if option in plan.options.flag and f"plan_{name}" not in plan.names and value is not True:
             expected = "true or false, without quotes: the option takes no value"
         if expected:
-            yield Finding(f"values:{option}", f"{variable(name)} is {value!r}, expected {expected}.")
+            yield Finding(f"values:{option}", f"{plan.variable(name)} is {value!r}, expected {expected}.")
 
 
 def bounds(plan: Plan) -> Iterator[Finding]:
     """The least of what is counted, and the range of what is not."""
     for name, value in plan.written.items():
-        option = option_name(name)
-        expected = "" if options.misread(option, value) else options.outside(option, value)
+        option = plan.options.name(name)
+        expected = "" if plan.options.misread(option, value) else outside(option, value)
         if expected:
             yield Finding(f"bounds:{option}", f"{plan.is_(name)}, expected {expected}.")
 
@@ -35,9 +36,20 @@ def bounds(plan: Plan) -> Iterator[Finding]:
 def spelling(plan: Plan) -> Iterator[str]:
     """Options are taken literally (arguments.py:22-23, allow_abbrev)."""
     for name in plan.names:
-        option = option_name(name)
-        if not name.startswith("plan_") and name not in options.KNOWN and option in options.KNOWN:
+        option = plan.options.name(name)
+        if not name.startswith("plan_") and name not in plan.options.known and option in plan.options.known:
             yield f"plan_extra_arguments has {name!r}, expected the option's own spelling: {option!r}."
+
+
+@rule
+def known_options(plan: Plan, further: bool = False) -> Iterator[str]:
+    """The parser ends at an option that it does not know (arguments.py:37-40); with `further` those of plan_extra_arguments too, else a warning."""
+    for name in plan.names:
+        option, own = plan.options.name(name), plain(name) in plan.own
+        if plain(name) in plan.written and option not in plan.options.known and plain(name) != "precision" and (own or further):
+            near = plan.options.near(option)
+            yield (f"{plan.is_(plain(name))}, which is no option of {plan.options.origin}{f': {near}' if near and not own else '.'} "
+                   f"{'Set it to false' if own else 'Remove it'}: the parser would refuse it.")
 
 
 @rule
@@ -56,7 +68,7 @@ def exclusive(plan: Plan) -> Iterator[str]:
     for name, other in (("encoder_num_layers", "num_layers"), ("encoder_seq_length", "seq_length"), ("train_data_path", "data_path"),
                         ("valid_data_path", "data_path"), ("test_data_path", "data_path")):
         if plan.has(name, other):
-            yield f"{plan.is_(name)}, expected none beside {option_name(other)!r}, which is {plan.text(other)}. Remove it."
+            yield f"{plan.is_(name)}, expected none beside {plan.options.name(other)!r}, which is {plan.text(other)}. Remove it."
 
 
 @rule
@@ -67,11 +79,11 @@ def somebody_to_train(plan: Plan) -> Iterator[str]:
 
 
 @rule
-def enough_ranks(plan: Plan) -> Iterator[str]:
+def enough_ranks(plan: Plan, silently: bool = False) -> Iterator[str]:
     """With too few ranks the sizes are lowered (arguments.py:151-152, 158-160)."""
     if 1 <= plan.world < plan.tp * plan.pp * plan.cp:
-        yield (f"Too few ranks: {plan.ranks}, and {plan.replica}. Megatron-LM would silently lower the parallel sizes and train another "
-               "plan. Lower them yourself, or add nodes to the inventory.")
+        end = "would silently lower the parallel sizes and train another plan. Lower them yourself" if silently else "refuses. Lower these variables"
+        yield f"Too few ranks: {plan.ranks}, and {plan.replica}. Megatron-LM {end}, or add nodes to the inventory."
 
 
 @rule
@@ -127,12 +139,12 @@ def experts_without_spec(plan: Plan) -> Iterator[str]:
 
 
 @rule
-def routing(plan: Plan) -> Iterator[str]:
+def routing(plan: Plan, topk_of: Sequence[int] = (), unless: Mapping[str, str] | None = None) -> Iterator[str]:
     """The gate that AscendSpeed puts in (AS components/moe/gate.py:40-42); megatron_moe routes by Megatron's own code (AS model/transformer.py)."""
-    if plan.has("num_experts", "moe_router_topk") and plan.text("moe_model_type") != "megatron_moe":
+    if plan.has("num_experts", "moe_router_topk") and not plan.is_any(unless or {}):
         topk, experts = plan.number("moe_router_topk"), plan.number("num_experts")
-        if topk not in (1, 2):
-            yield f"plan_moe_router_topk is {topk}, expected 1 or 2: AscendSpeed routes no other way."
+        if topk_of and topk not in topk_of:
+            yield f"plan_moe_router_topk is {topk}, expected {' or '.join(map(str, topk_of))}: this stack routes no other way."
         elif topk > experts:
             yield f"plan_moe_router_topk is {topk}, expected at most plan_num_experts, {experts}."
 
@@ -173,7 +185,7 @@ def size_of_a_head(plan: Plan) -> Iterator[str]:
         heads = plan.number("num_attention_heads")
         if plan.number("hidden_size") % heads != 0:
             yield (f"Size of a head: {plan.is_('hidden_size')}, expected a multiple of {heads}, because "
-                   f"{plan.is_('num_attention_heads')}; or give the size as {variable('kv_channels')}.")
+                   f"{plan.is_('num_attention_heads')}; or give the size as {plan.variable('kv_channels')}.")
 
 
 @rule
@@ -202,7 +214,7 @@ def heads_per_context_rank(plan: Plan) -> Iterator[str]:
         if heads % (plan.tp * plan.cp) != 0:
             yield (f"Attention heads per context rank: {plan.is_('num_attention_heads')}, expected a multiple of {plan.tp * plan.cp}, because "
                    f"{plan.is_('tensor_model_parallel_size')} and {plan.is_('context_parallel_size')} "
-                   f"({variable('context_parallel_algo')}: ulysses_cp_algo).")
+                   f"({plan.variable('context_parallel_algo')}: ulysses_cp_algo).")
 
 
 @rule
@@ -211,7 +223,7 @@ def positions(plan: Plan) -> Iterator[str]:
     most = plan.number("max_position_embeddings")
     for name in ("seq_length", "decoder_seq_length"):
         if plan.has("max_position_embeddings", name) and most < plan.number(name):
-            yield f"plan_max_position_embeddings is {most}, expected at least {variable(name)}, {plan.number(name)}."
+            yield f"plan_max_position_embeddings is {most}, expected at least {plan.variable(name)}, {plan.number(name)}."
 
 
 @rule
@@ -226,11 +238,11 @@ def rotary(plan: Plan) -> Iterator[str]:
     """arguments.py:480-491, AS arguments.py:179-183."""
     rope = plan.flag("use_rotary_position_embeddings")
     if plan.flag("rotary_interleaved") and not (plan.flag("no_rope_fusion") and plan.flag("use_mcore_models")):
-        yield f"{variable('rotary_interleaved')} needs {variable('no_rope_fusion')} and {variable('use_mcore_models')}."
+        yield f"{plan.variable('rotary_interleaved')} needs {plan.variable('no_rope_fusion')} and {plan.variable('use_mcore_models')}."
     if plan.flag("no_position_embedding") and not rope and plan.text("position_embedding_type") != "rope":
-        yield f"{variable('no_position_embedding')} needs plan_position_embedding_type: rope."
+        yield f"{plan.variable('no_position_embedding')} needs plan_position_embedding_type: rope."
     if plan.flag("use_fused_rotary_pos_emb") and not rope:
-        yield f"{variable('use_fused_rotary_pos_emb')} needs {variable('use_rotary_position_embeddings')}: true."
+        yield f"{plan.variable('use_fused_rotary_pos_emb')} needs {plan.variable('use_rotary_position_embeddings')}: true."
 
 
 @rule
@@ -240,22 +252,42 @@ def normalization(plan: Plan) -> Iterator[str]:
     if plan.flag("use_fused_rmsnorm") and not rms:
         yield f"plan_use_fused_rmsnorm is true: {plan.is_('normalization')}, expected RMSNorm."
     if plan.flag("apply_layernorm_1p") and rms:
-        yield f"{variable('apply_layernorm_1p')} needs plan_normalization: LayerNorm, found RMSNorm."
+        yield f"{plan.variable('apply_layernorm_1p')} needs plan_normalization: LayerNorm, found RMSNorm."
 
 
 @rule
 def activation(plan: Plan) -> Iterator[str]:
     """AS arguments.py:174-178, arguments.py:561-562, core/transformer/transformer_config.py:355-359."""
     if plan.flag("use_fused_swiglu") and not plan.flag("swiglu"):
-        yield f"{variable('use_fused_swiglu')} needs {variable('swiglu')}: true."
+        yield f"{plan.variable('use_fused_swiglu')} needs {plan.variable('swiglu')}: true."
     if plan.flag("squared_relu") and plan.flag("swiglu"):
-        yield f"{variable('squared_relu')} and {variable('swiglu')} exclude each other. Set one of them to false."
+        yield f"{plan.variable('squared_relu')} and {plan.variable('swiglu')} exclude each other. Set one of them to false."
     elif plan.flag("squared_relu") and not (plan.flag("no_bias_gelu_fusion") or plan.flag("disable_bias_linear")):
-        yield f"{variable('squared_relu')} needs {variable('no_bias_gelu_fusion')}: true."
+        yield f"{plan.variable('squared_relu')} needs {plan.variable('no_bias_gelu_fusion')}: true."
+
+
+@rule
+def shards(plan: Plan, written_where: str) -> Iterator[str]:
+    """All that a rank reads was written, with its own weights; _shards.py has the sources."""
+    try:
+        every = ranks(plan, written_where)
+    except ValueError:
+        return
+    written: dict[str, set[tuple[int, ...]]] = {}
+    for rank in every:
+        if rank.writes:
+            written.setdefault(rank.folder, set()).add(rank.weights)
+    bad = next((number for number, rank in enumerate(every) if written.get(rank.folder) != {rank.weights}), None)
+    if bad is not None:
+        weights = written.get(every[bad].folder, set())
+        found = "nobody writes" if not weights else "is another rank's" if len(weights) == 1 else "several ranks write over each other"
+        yield (f"A checkpoint could not be loaded: {plan.is_('expert_tensor_parallel_size')}, and rank {bad} reads the file of "
+               f"{every[bad].folder}, which {found}. Expected plan_tensor_model_parallel_size, {plan.tp}, or a smaller divisor of it whose product with "
+               f"plan_expert_model_parallel_size, {plan.ep}, is a multiple of it.")
 
 
 RULES: tuple[Rule, ...] = (
-    values, bounds, spelling, abandoned, exclusive, somebody_to_train, enough_ranks, ranks_divide, experts_divide_replicas,
+    values, bounds, spelling, known_options, abandoned, exclusive, somebody_to_train, enough_ranks, ranks_divide, experts_divide_replicas,
     experts_without_context, experts_exist, experts_per_rank, experts_need_sequence_parallel, experts_without_spec, routing, layers_per_stage,
     heads_per_tensor_rank, query_groups, size_of_a_head, feed_forward_columns, sequence_per_rank, heads_per_context_rank, positions,
-    split_stage, rotary, normalization, activation)
+    split_stage, rotary, normalization, activation, shards)

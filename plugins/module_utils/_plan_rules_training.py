@@ -9,7 +9,7 @@ import math
 import re
 from typing import Iterator
 
-from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan, Rule, rule, variable
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan, Rule, rule
 
 
 @rule
@@ -26,7 +26,7 @@ def ramp_of_the_batch(plan: Plan) -> Iterator[str]:
     """microbatches.py:20-26, 102-120, and at each of its steps while it trains (136-142)."""
     if not plan.has("rampup_batch_size"):
         return
-    name, batch, size = variable("rampup_batch_size"), plan.number("global_batch_size"), plan.number("micro_batch_size") * plan.dp
+    name, batch, size = plan.variable("rampup_batch_size"), plan.number("global_batch_size"), plan.number("micro_batch_size") * plan.dp
     steps = plan.ramp
     if steps is None:
         yield f"{plan.is_('rampup_batch_size')}, expected a list of three whole numbers of at least 1: start, increment, samples."
@@ -63,7 +63,7 @@ def interleaved_micro_batches(plan: Plan) -> Iterator[str]:
 def length_of_training(plan: Plan) -> Iterator[str]:
     """Iterations or samples, and all else counted alike (arguments.py:312-340, training.py:461-463)."""
     if plan.emptied("train_iters") and not plan.has("train_samples"):
-        yield f"Neither plan_train_iters nor {variable('train_samples')} is set, expected one of them."
+        yield f"Neither plan_train_iters nor {plan.variable('train_samples')} is set, expected one of them."
     if plan.has("train_iters", "train_samples"):
         yield (f"{plan.is_('train_iters')} and {plan.is_('train_samples')}, expected one of them: to train by samples set "
                "plan_train_iters to false.")
@@ -91,7 +91,7 @@ def warm_up_ends(plan: Plan) -> Iterator[str]:
     for warm, decay, whole in (("lr_warmup_iters", "lr_decay_iters", "train_iters"), ("lr_warmup_samples", "lr_decay_samples", "train_samples")):
         end = decay if plan.has(decay) else whole
         if plan.has(warm, end) and plan.number(warm, 0) >= plan.number(end):
-            yield f"{plan.is_(warm)}, expected less than {variable(end)}, {plan.number(end)}."
+            yield f"{plan.is_(warm)}, expected less than {plan.variable(end)}, {plan.number(end)}."
 
 
 @rule
@@ -115,18 +115,18 @@ def weight_decay(plan: Plan) -> Iterator[str]:
         for name in ends:
             if plan.has(name):
                 yield (f"{plan.is_(name)}, expected none, because {plan.is_('weight_decay_incr_style')}: set plan_weight_decay, or "
-                       f"{variable('weight_decay_incr_style')} to linear or cosine.")
+                       f"{plan.variable('weight_decay_incr_style')} to linear or cosine.")
     elif not plan.has(*ends):
-        yield f"{plan.is_('weight_decay_incr_style')}, so {variable(ends[0])} and {variable(ends[1])} are needed."
+        yield f"{plan.is_('weight_decay_incr_style')}, so {plan.variable(ends[0])} and {plan.variable(ends[1])} are needed."
     elif not 0.0 <= plan.fraction(ends[0], 0.0) <= plan.fraction(ends[1], 0.0):
-        yield f"{plan.is_(ends[0])}, expected from 0 to {variable(ends[1])}, {plan.text(ends[1])}."
+        yield f"{plan.is_(ends[0])}, expected from 0 to {plan.variable(ends[1])}, {plan.text(ends[1])}."
 
 
 @rule
 def one_schedule(plan: Plan) -> Iterator[str]:
     """optimizer_param_scheduler.py:45-47."""
     if plan.flag("override_opt_param_scheduler") and plan.flag("use_checkpoint_opt_param_scheduler"):
-        yield (f"{variable('override_opt_param_scheduler')} and {variable('use_checkpoint_opt_param_scheduler')} exclude each other. Remove one "
+        yield (f"{plan.variable('override_opt_param_scheduler')} and {plan.variable('use_checkpoint_opt_param_scheduler')} exclude each other. Remove one "
                "of them.")
 
 
@@ -145,7 +145,7 @@ def saving(plan: Plan) -> Iterator[str]:
     if plan.has("save") and plan.emptied("save_interval"):
         yield "plan_save_interval is not set, expected a whole number, because checkpoints are saved (save)."
     if plan.flag("use_checkpoint_args") and not plan.has("load"):
-        yield f"{variable('use_checkpoint_args')} needs plan_load."
+        yield f"{plan.variable('use_checkpoint_args')} needs plan_load."
 
 
 @rule
@@ -158,11 +158,11 @@ def precision(plan: Plan) -> Iterator[str]:
         yield "Both bf16 and fp16 are asked for, expected one: plan_precision and plan_extra_arguments."
     elif plan.emptied("bf16", "fp16") and not plan.flag("use_distributed_optimizer"):
         yield ("plan_precision is neither bf16 nor fp16, expected one of them: Megatron-LM at this commit has no optimizer for fp32 but "
-               f"{variable('use_distributed_optimizer')}.")
+               f"{plan.variable('use_distributed_optimizer')}.")
     if plan.flag("fp16_lm_cross_entropy") and not plan.fp16:
-        yield f"{variable('fp16_lm_cross_entropy')} needs plan_precision: fp16."
+        yield f"{plan.variable('fp16_lm_cross_entropy')} needs plan_precision: fp16."
     if plan.flag("fp32_residual_connection") and not (plan.fp16 or plan.bf16):
-        yield f"{variable('fp32_residual_connection')} needs plan_precision: bf16 or fp16."
+        yield f"{plan.variable('fp32_residual_connection')} needs plan_precision: bf16 or fp16."
 
 
 @rule
@@ -183,7 +183,7 @@ def loss_scale(plan: Plan) -> Iterator[str]:
         if not least > 0.0:
             yield f"{plan.is_('min_loss_scale')}, expected a number of more than 0."
         if not plan.fraction("initial_loss_scale", 2.0**32) >= least:
-            yield f"{plan.is_('initial_loss_scale')}, expected at least {variable('min_loss_scale')}, {least}, because plan_precision is fp16."
+            yield f"{plan.is_('initial_loss_scale')}, expected at least {plan.variable('min_loss_scale')}, {least}, because plan_precision is fp16."
         for name in ("loss_scale_window", "hysteresis"):
             if not plan.fraction(name, 1.0) > 0.0:
                 yield f"{plan.is_(name)}, expected a number of more than 0."
@@ -194,9 +194,9 @@ def freed_parameters(plan: Plan) -> Iterator[str]:
     """AS arguments.py:184-187."""
     if plan.flag("reuse_fp32_param"):
         if plan.flag("use_distributed_optimizer"):
-            yield f"{variable('reuse_fp32_param')} and {variable('use_distributed_optimizer')} exclude each other. Remove one of them."
+            yield f"{plan.variable('reuse_fp32_param')} and {plan.variable('use_distributed_optimizer')} exclude each other. Remove one of them."
         if not plan.bf16:
-            yield f"{variable('reuse_fp32_param')} needs plan_precision: bf16."
+            yield f"{plan.variable('reuse_fp32_param')} needs plan_precision: bf16."
 
 
 @rule
@@ -204,14 +204,14 @@ def overlapping_gather(plan: Plan) -> Iterator[str]:
     """arguments.py:262-268; AscendSpeed lets it be without Megatron Core (AS arguments.py:162-165)."""
     for needed in ("use_distributed_optimizer", "overlap_grad_reduce"):
         if plan.flag("overlap_param_gather") and not plan.flag(needed):
-            yield f"{variable('overlap_param_gather')} needs {variable(needed)}: true."
+            yield f"{plan.variable('overlap_param_gather')} needs {plan.variable(needed)}: true."
 
 
 @rule
 def distributed_adam(plan: Plan) -> Iterator[str]:
     """core/optimizer/distrib_optimizer.py:396-398."""
     if plan.flag("use_distributed_optimizer") and plan.text("optimizer", "adam") != "adam":
-        yield f"{plan.is_('optimizer')}, expected adam, because {variable('use_distributed_optimizer')} is true."
+        yield f"{plan.is_('optimizer')}, expected adam, because {plan.variable('use_distributed_optimizer')} is true."
 
 
 @rule
@@ -254,7 +254,7 @@ def recomputation(plan: Plan) -> Iterator[str]:
 def distributed_activations(plan: Plan) -> Iterator[str]:
     """arguments.py:420-429, core/transformer/transformer_config.py:341-344."""
     if plan.flag("distribute_saved_activations"):
-        name = variable("distribute_saved_activations")
+        name = plan.variable("distribute_saved_activations")
         if plan.tp == 1:
             yield f"{name} needs plan_tensor_model_parallel_size of more than 1."
         elif plan.flag("sequence_parallel"):
@@ -268,7 +268,7 @@ def only_in_core(plan: Plan) -> Iterator[str]:
     """arguments.py:57-60, 508-510."""
     for name in ("use_dist_ckpt", "yaml_cfg"):
         if plan.has(name) and not plan.flag("use_mcore_models"):
-            yield f"{plan.is_(name)}: it needs {variable('use_mcore_models')}: true."
+            yield f"{plan.is_(name)}: it needs {plan.variable('use_mcore_models')}: true."
 
 
 @rule

@@ -4,12 +4,13 @@ from __future__ import annotations
 import functools
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan_options as options
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_options import Options, outside, plain, words
 
 _TRUE = {"true", "yes", "on", "1", "y", "t"}
 
-# Arguments that roles/plan has as variables of their own; all others come through plan_extra_arguments.
-OWN = options.words("""
+# Arguments that roles/plan has as variables of their own, beside those whose defaults are a stack's (its `plan`); all others come through
+# plan_extra_arguments.
+OWN = words("""
     tensor_model_parallel_size pipeline_model_parallel_size expert_model_parallel_size sequence_parallel num_experts moe_router_topk
     moe_router_load_balancing_type moe_aux_loss_coeff moe_train_capacity_factor noisy_gate_policy moe_model_type num_layers hidden_size
     ffn_hidden_size num_attention_heads num_query_groups seq_length max_position_embeddings make_vocab_size_divisible_by
@@ -20,25 +21,7 @@ OWN = options.words("""
 """)
 
 
-def plain(name: str) -> str:
-    """``num_layers``, of ``num-layers`` or ``plan_num_layers``."""
-    underscored = name.replace("-", "_")
-    return underscored[len("plan_"):] if underscored.startswith("plan_") else underscored
-
-
-_OPTIONS = {plain(option): option for option in sorted(options.KNOWN)}
-
-
-def option_name(name: str) -> str:
-    """How upstream spells an option: ``override-opt_param-scheduler`` has an underscore."""
-    return _OPTIONS.get(plain(name), plain(name).replace("_", "-"))
-
-
-def variable(name: str) -> str:
-    """Name the variable that sets an argument: ``plan_num_layers`` or ``plan_extra_arguments['…']``."""
-    if plain(name) in ("bf16", "fp16"):
-        return "plan_precision"
-    return f"plan_{plain(name)}" if plain(name) in OWN else f"plan_extra_arguments['{option_name(name)}']"
+Stack = Mapping[str, Any]
 
 
 class Finding(NamedTuple):
@@ -49,10 +32,15 @@ class Finding(NamedTuple):
 
 
 class Plan:
-    """Typed access to a plan. A value that cannot be read, or is out of bounds, counts as absent but for the two rules that name it."""
+    """Typed access to a plan of a stack.
 
-    def __init__(self, plan: Mapping[str, Any], world_size: int = 0) -> None:
+    What cannot be read, is out of bounds or no option of the stack counts as absent but for the rules that name it.
+    """
+
+    def __init__(self, plan: Mapping[str, Any], stack: Stack, world_size: int = 0) -> None:
         self.world = world_size
+        self.options = Options(stack["options"])
+        self.own = OWN | set(stack.get("plan", ()))
         self.names = tuple(plan)
         self.named = {plain(name) for name in plan}
         self.written: dict[str, Any] = {}
@@ -61,12 +49,24 @@ class Plan:
             if value is None or value is False or value == "":
                 continue
             self.written[plain(name)] = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
-        self.given = {name: value for name, value in self.written.items()
-                      if not options.misread(option_name(name), value) and not options.outside(option_name(name), value)}
+        self.given = {name: value for name, value in self.written.items() if name == "precision" or self._readable(self.options.name(name), value)}
+
+    def _readable(self, option: str, value: object) -> bool:
+        return option in self.options.known and not self.options.misread(option, value) and not outside(option, value)
+
+    def variable(self, name: str) -> str:
+        """Name the variable that sets an argument: ``plan_num_layers`` or ``plan_extra_arguments['…']``."""
+        if plain(name) in ("bf16", "fp16"):
+            return "plan_precision"
+        return f"plan_{plain(name)}" if plain(name) in self.own else f"plan_extra_arguments['{self.options.name(name)}']"
 
     def has(self, *names: str) -> bool:
         """Whether all of these are given."""
         return all(name in self.given for name in names)
+
+    def is_any(self, words: Mapping[str, Any]) -> bool:
+        """Whether one of these options has this word."""
+        return any(self.text(plain(name)) == str(word) for name, word in words.items())
 
     def emptied(self, *names: str) -> bool:
         """Whether all of these are named without a value: a part of a plan, which names none, is not judged by what it lacks."""
@@ -107,6 +107,11 @@ class Plan:
     def ep(self) -> int:
         """Expert parallel size."""
         return self.number("expert_model_parallel_size")
+
+    @property
+    def etp(self) -> int:
+        """Tensor parallel size of the experts: without the option that of all else."""
+        return self.number("expert_tensor_parallel_size", self.tp)
 
     @property
     def dp(self) -> int:
@@ -174,7 +179,7 @@ class Plan:
 
     def is_(self, name: str) -> str:
         """``plan_num_layers is 30``."""
-        return f"{variable(name)} is {self.written.get(name, 'not set')}"
+        return f"{self.variable(name)} is {self.written.get(name, 'not set')}"
 
     @property
     def ranks(self) -> str:
@@ -187,17 +192,18 @@ class Plan:
         names = "plan_tensor_model_parallel_size x plan_pipeline_model_parallel_size"
         sizes = f"{self.tp} x {self.pp}"
         if self.cp > 1:
-            names, sizes = f"{names} x {variable('context_parallel_size')}", f"{sizes} x {self.cp}"
+            names, sizes = f"{names} x {self.variable('context_parallel_size')}", f"{sizes} x {self.cp}"
         return f"{names}, {sizes} = {self.tp * self.pp * self.cp}"
 
 
-Rule = Callable[[Plan], Iterator[Finding]]
+# A rule is given the plan, and the parameters that the stack has for it.
+Rule = Callable[..., Iterator[Finding]]
 
 
-def rule(messages: Callable[[Plan], Iterator[str]]) -> Rule:
+def rule(messages: Callable[..., Iterator[str]]) -> Rule:
     """A rule from a function that yields messages; it has the function's name."""
     @functools.wraps(messages)
-    def findings(plan: Plan) -> Iterator[Finding]:
-        for message in messages(plan):
+    def findings(plan: Plan, **parameters: Any) -> Iterator[Finding]:
+        for message in messages(plan, **parameters):
             yield Finding(messages.__name__, message)
     return findings

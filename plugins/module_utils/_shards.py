@@ -1,44 +1,75 @@
 """The files of a checkpoint: which ranks write and read them, and which must travel between nodes.
 
-Source: Megatron-LM 9de386d0 (megatron/training/checkpointing.py, megatron/core/parallel_state.py).
+Sources: megatron/training/checkpointing.py and megatron/core/parallel_state.py of Megatron-LM 9de386d0 (recipe) and a845aa7e (current).
 """
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils._plan import data_parallel_size
-from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan
-
-
-def ranks_of_node(node_rank: int, nproc_per_node: int) -> range:
-    """Global ranks that torchrun starts on a node."""
-    return range(node_rank * nproc_per_node, (node_rank + 1) * nproc_per_node)
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan, Stack
 
 
-def _shards(plan: Mapping[str, Any], world_size: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield rank and (tensor, pipeline, expert) rank of every rank that writes a shard."""
-    read = Plan(plan)
-    tp, pp, ep = read.tp, read.pp, read.ep
-    dp = data_parallel_size(plan, world_size)
-    if dp % ep != 0:
-        raise ValueError(f"data parallel size {dp} is not a multiple of the expert parallel size {ep}")
-    for rank in range(world_size):
-        # Tensor ranks are innermost, pipeline stages outermost (parallel_state.py:476-505). Within a
-        # tensor-and-data group the first TP x EP ranks have data-modulo-expert-parallel rank 0.
-        inner = rank % (tp * dp)
-        if inner < tp * ep:
-            yield rank, rank % tp, rank // (world_size // pp), inner // tp
+class Rank(NamedTuple):
+    """What a rank has to do with a checkpoint."""
+
+    folder: str  # mp_rank_TT[_PPP][_EEE] (get_checkpoint_name), of which it reads, and may write
+    writes: bool
+    weights: tuple[int, ...]  # its tensor rank, its tensor rank among the experts, its expert rank, and its stage
 
 
-def shard_folder(plan: Mapping[str, Any], tensor: int, pipeline: int, expert: int) -> str:
-    """Name the folder of a shard as Megatron's get_checkpoint_name does: ``mp_rank_TT[_PPP][_EEE]``."""
-    read = Plan(plan)
-    name = f"mp_rank_{tensor:02d}"
-    if read.pp > 1:
-        name += f"_{pipeline:03d}"
-    if read.ep > 1:
-        name += f"_{expert:03d}"
-    return name
+class Sizes(NamedTuple):
+    """Parallel sizes, and the ranks of a pipeline stage."""
+
+    tensor: int
+    data: int
+    expert: int
+    expert_tensor: int
+    stage: int
+
+
+def _by_data_modulo_expert(rank: int, sizes: Sizes) -> tuple[int, int, bool]:
+    """Of recipe (checkpointing.py:287-288, parallel_state.py:476-505): tensor ranks, then data ranks, whose every EP in a row share the experts.
+
+    Beside experts there are no context ranks.
+    """
+    return rank % sizes.tensor, rank % sizes.stage // sizes.tensor % sizes.expert, rank % (sizes.tensor * sizes.data) < sizes.tensor * sizes.expert
+
+
+def _by_expert_data(rank: int, sizes: Sizes) -> tuple[int, int, bool]:
+    """Of current (checkpointing.py:405): within a stage the experts have an order of their own (parallel_state.py:696-715)."""
+    inner = rank % sizes.stage
+    return inner % sizes.expert_tensor, inner // sizes.expert_tensor % sizes.expert, inner < sizes.expert_tensor * sizes.expert
+
+
+# Upstream's number that is 0 on the ranks that write: of a rank, its tensor rank among the experts, its expert rank, and whether it writes.
+WRITTEN_WHERE: Mapping[str, Callable[[int, Sizes], tuple[int, int, bool]]] = {
+    "data_modulo_expert_parallel_rank": _by_data_modulo_expert,
+    "expert_data_parallel_rank": _by_expert_data,
+}
+
+
+def ranks(plan: Plan, written_where: str) -> list[Rank]:
+    """What each rank of the world has to do with a checkpoint; tensor ranks are innermost, pipeline stages outermost in both stacks.
+
+    Raises:
+        ValueError: when the ranks do not divide into replicas and expert groups.
+    """
+    if not plan.dp:
+        raise ValueError(f"world size {plan.world} is not a multiple of TP x PP x CP = {plan.tp * plan.pp * plan.cp}")
+    stages = plan.pp
+    sizes = Sizes(plan.tp, plan.dp, plan.ep, plan.etp, plan.world // stages)
+    if sizes.expert_tensor == sizes.tensor and plan.cp == 1 and sizes.data % sizes.expert != 0:
+        raise ValueError(f"data parallel size {sizes.data} is not a multiple of the expert parallel size {sizes.expert}")
+    if sizes.stage % (sizes.expert_tensor * sizes.expert) != 0:
+        raise ValueError(f"the {sizes.stage} ranks of a stage are no multiple of expert tensor size x expert parallel size, "
+                         f"{sizes.expert_tensor} x {sizes.expert}")
+    found = []
+    for rank in range(plan.world):
+        among_experts, expert, writes = WRITTEN_WHERE[written_where](rank, sizes)
+        tensor, pipeline = rank % sizes.tensor, rank // sizes.stage
+        folder = f"mp_rank_{tensor:02d}{f'_{pipeline:03d}' if stages > 1 else ''}{f'_{expert:03d}' if sizes.expert > 1 else ''}"
+        found.append(Rank(folder, writes, (tensor, among_experts, expert, pipeline)))
+    return found
 
 
 def checkpoint_folder(iteration: int | str) -> str:
@@ -46,12 +77,37 @@ def checkpoint_folder(iteration: int | str) -> str:
     return "release" if iteration == "release" else f"iter_{int(iteration):07d}"
 
 
-def expected_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int, nnodes: int,
+class _Checkpoint:
+    """The files of a plan's checkpoint of an iteration, by node."""
+
+    def __init__(self, plan: Mapping[str, Any], stack: Stack, nproc_per_node: int, nnodes: int, iteration: int | str) -> None:
+        read = Plan(plan, stack, nproc_per_node * nnodes)
+        self._ranks, self._each = ranks(read, stack["rules"]["shards"]["written_where"]), nproc_per_node
+        self._folder = checkpoint_folder(iteration)
+        own = read.flag("use_distributed_optimizer") and not read.flag("no_save_optim")
+        self._files = ["model_optim_rng.pt", "distrib_optim.pt"] if own else ["model_optim_rng.pt"]
+
+    def _of(self, node: int) -> list[Rank]:
+        if not 0 <= node < len(self._ranks) // self._each:
+            raise ValueError(f"node rank {node} is outside 0..{len(self._ranks) // self._each - 1}")
+        return self._ranks[node * self._each:(node + 1) * self._each]
+
+    def written(self, node: int) -> set[str]:
+        """What the ranks of a node write."""
+        return {f"{self._folder}/{rank.folder}/{name}" for rank in self._of(node) if rank.writes for name in self._files}
+
+    def read(self, node: int) -> set[str]:
+        """What the ranks of a node read."""
+        return self.written(node) | {f"{self._folder}/{rank.folder}/{self._files[0]}" for rank in self._of(node)}
+
+
+def expected_shards(plan: Mapping[str, Any], stack: Stack, node_rank: int, nproc_per_node: int, nnodes: int,
                     iteration: int | str) -> list[str]:
     """List the files that the ranks of one node write for the checkpoint of an iteration.
 
     Args:
         plan: the arguments.
+        stack: the stack.
         node_rank: the node, 0 to ``nnodes`` - 1.
         nproc_per_node: ranks on each node.
         nnodes: number of nodes.
@@ -64,19 +120,10 @@ def expected_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int
     Raises:
         ValueError: when the plan does not fit the world size, or the node rank is outside.
     """
-    if not 0 <= node_rank < nnodes:
-        raise ValueError(f"node rank {node_rank} is outside 0..{nnodes - 1}")
-    mine = ranks_of_node(node_rank, nproc_per_node)
-    files = ["model_optim_rng.pt"]
-    read = Plan(plan)
-    if read.flag("use_distributed_optimizer") and not read.flag("no_save_optim"):
-        files.append("distrib_optim.pt")
-    return sorted({f"{checkpoint_folder(iteration)}/{shard_folder(plan, tensor, pipeline, expert)}/{name}"
-                   for rank, tensor, pipeline, expert in _shards(plan, nproc_per_node * nnodes) if rank in mine
-                   for name in files})
+    return sorted(_Checkpoint(plan, stack, nproc_per_node, nnodes, iteration).written(node_rank))
 
 
-def required_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int, nnodes: int,
+def required_shards(plan: Mapping[str, Any], stack: Stack, node_rank: int, nproc_per_node: int, nnodes: int,
                     iteration: int | str) -> list[str]:
     """List the files that the ranks of one node read when they load the checkpoint of an iteration.
 
@@ -86,17 +133,10 @@ def required_shards(plan: Mapping[str, Any], node_rank: int, nproc_per_node: int
 
     Arguments, result and errors are those of :func:`expected_shards`.
     """
-    own = set(expected_shards(plan, node_rank, nproc_per_node, nnodes, iteration))
-    read = Plan(plan)
-    stage = nproc_per_node * nnodes // read.pp
-    for rank in ranks_of_node(node_rank, nproc_per_node):
-        # Within a stage: tensor ranks, then data ranks, whose every EP in a row share the experts. Beside experts there are no context ranks.
-        folder = shard_folder(plan, rank % read.tp, rank // stage, rank % stage // read.tp % read.ep)
-        own.add(f"{checkpoint_folder(iteration)}/{folder}/model_optim_rng.pt")
-    return sorted(own)
+    return sorted(_Checkpoint(plan, stack, nproc_per_node, nnodes, iteration).read(node_rank))
 
 
-def shard_transfers(plan: Mapping[str, Any], found: Sequence[Mapping[str, Sequence[Any]]], nproc_per_node: int,
+def shard_transfers(plan: Mapping[str, Any], stack: Stack, found: Sequence[Mapping[str, Sequence[Any]]], nproc_per_node: int,
                     iteration: int | str) -> dict[str, Any]:
     """Tell which files must travel between the nodes before a checkpoint can be loaded.
 
@@ -106,6 +146,7 @@ def shard_transfers(plan: Mapping[str, Any], found: Sequence[Mapping[str, Sequen
 
     Args:
         plan: the arguments.
+        stack: the stack.
         found: of each node in the order of ranks: path below the checkpoint folder to (size, time of change).
         nproc_per_node: ranks on each node.
         iteration: the iteration to load, or ``release``.
@@ -118,13 +159,13 @@ def shard_transfers(plan: Mapping[str, Any], found: Sequence[Mapping[str, Sequen
         ValueError: when the plan does not fit the world size.
     """
     nnodes = len(found)
-    owner = {path: node for node in range(nnodes)
-             for path in expected_shards(plan, node, nproc_per_node, nnodes, iteration)}
+    checkpoint = _Checkpoint(plan, stack, nproc_per_node, nnodes, iteration)
+    owner = {path: node for node in range(nnodes) for path in checkpoint.written(node)}
     transfers: list[list[dict[str, Any]]] = []
     lost: dict[str, dict[str, Any]] = {}
     for node in range(nnodes):
         by_source: dict[int, list[str]] = {}
-        for path in required_shards(plan, node, nproc_per_node, nnodes, iteration):
+        for path in sorted(checkpoint.read(node)):
             source = next((other for other in (owner[path], *range(nnodes)) if path in found[other]), None)
             if source is None:
                 lost.setdefault(path, {"file": path, "owner": owner[path], "reader": node})

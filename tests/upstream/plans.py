@@ -1,67 +1,44 @@
-"""Plans to ask the real code about: valid ones, and ones broken in one or two ways; the same for the same seed."""
+"""Plans to ask the real code of a stack about, and what makes them; the stack is named by STACK, recipe without it.
+
+What a stack's plans are, and what is broken in them, is in ``plans_<stack>.py``.
+"""
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import random
 from typing import Any, Callable
 
-import yaml
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan_options as options
-from jinja2 import Environment
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.ascend.cluster.plugins.module_utils import _plan_options
+from ansible_collections.ascend.cluster.plugins.module_utils._plan_options import Options
 
+from tests import stacks
 from tests.playing import PROJECT
 
 Settings = dict[str, Any]
 # A change of a plan in a world of so many ranks, that may return another number of ranks.
 Change = Callable[[Settings, random.Random, int], Any]
 
+STACK = os.environ.get("STACK", "recipe")
+DATA = stacks.read(STACK)
+OPTIONS = Options(DATA["options"])
+# Options that end the training for a reason of their own, whatever their value is.
+ABANDONED = {"batch-size", "warmup", "model-parallel-size", "checkpoint-activations"}
+
 
 def role_settings() -> Settings:
     """Role plan's plan_settings, of its defaults."""
-    def read(name: str) -> dict[str, Any]:
-        return yaml.safe_load((PROJECT / f"roles/plan/{name}/main.yml").read_text(encoding="utf-8"))
-
-    environment = Environment()
-    environment.filters["bool"] = bool
-    known = {**read("defaults"), "__plan_resume": False}
+    loader = DataLoader()
+    known = {**loader.load_from_file(str(PROJECT / "roles/plan/defaults/main.yml"), trusted_as_template=True),
+             **loader.load_from_file(str(PROJECT / "roles/plan/vars/main.yml"), trusted_as_template=True), "cluster_stack_data": DATA}
     known.update({f"cluster_{name}": f"/{name}" for name in ("tokenizer_dir", "checkpoint_dir", "data_prefix", "data_cache_dir")})
-    settings: Settings = {}
-    for name, group in read("vars").items():
-        if name.startswith("plan_") and name.endswith("_arguments"):
-            settings.update({option: environment.compile_expression(value.strip("{} "))(known) if str(value).startswith("{{") else value
-                             for option, value in group.items()})
-    settings["recompute-num-layers"] = settings["num-layers"]
-    return settings
+    return json.loads(json.dumps(Templar(loader, variables=known).template(known["plan_settings"])))
 
 
 ROLE = role_settings()
-
-
-def valid(luck: random.Random) -> tuple[Settings, int]:
-    """A plan that keeps all rules, and its world size: 1 to 192 ranks, sizes of tens."""
-    plan = dict(ROLE)
-    tp, pp = luck.choice([1, 2, 2, 4, 8]), luck.choice([1, 2, 3, 4, 4, 6])
-    ep = luck.choice([1, 2, 2, 4])
-    cp = luck.choice([2, 3]) if ep == 1 and luck.random() < 0.4 else 1
-    while tp * pp * ep * cp > 128:
-        tp, ep = max(tp // 2, 1), max(ep // 2, 1)
-    dp = ep * luck.randint(1, max(1, min(4, 192 // (tp * pp * ep * cp))))
-    groups, micro, batches = tp * cp * luck.randint(1, 2), luck.choice([1, 1, 2, 3]), pp * luck.randint(1, 3)
-    heads, layers = groups * luck.randint(1, 2), pp * luck.choice([1, 2, 4])
-    iterations = luck.randint(10, 2000)
-    plan.update({
-        "tensor-model-parallel-size": tp, "pipeline-model-parallel-size": pp, "expert-model-parallel-size": ep,
-        "num-experts": ep * luck.randint(2, 3), "moe-router-topk": luck.choice([1, 2]), "num-layers": layers, "hidden-size": heads * 8,
-        "ffn-hidden-size": tp * luck.choice([8, 12]), "num-attention-heads": heads, "num-query-groups": groups,
-        "seq-length": tp * cp * 2 * luck.choice([1, 8]), "max-position-embeddings": 4096, "recompute-num-layers": luck.choice([0, 1, layers]),
-        "micro-batch-size": micro, "global-batch-size": micro * dp * batches, "train-iters": iterations, "lr": luck.choice([1e-3, 1.25e-6]),
-        "min-lr": luck.choice([0.0, 1.25e-7, 1.25e-6]), "save-interval": luck.randint(1, 2000), "log-interval": luck.randint(1, 10),
-    })
-    if cp > 1:
-        plan["context-parallel-size"] = cp
-    for change in luck.sample(VARIANTS, luck.randint(0, 3)):
-        change(plan, luck, 0)
-    return plan, tp * pp * cp * dp
 
 
 def sets(**values: Any) -> Change:
@@ -69,80 +46,7 @@ def sets(**values: Any) -> Change:
     return lambda plan, luck, world: plan.update({name.replace("_", "-"): value for name, value in values.items()})
 
 
-def _selective(plan: Settings, luck: random.Random, world: int) -> None:
-    plan.update({"recompute-granularity": "selective", "recompute-method": "", "recompute-num-layers": False})
-
-
-def _uniform(plan: Settings, luck: random.Random, world: int) -> None:
-    if plan["recompute-granularity"] == "full":
-        stage = plan["num-layers"] // plan["pipeline-model-parallel-size"]
-        if "num-layers-per-virtual-pipeline-stage" in plan:
-            stage = plan["num-layers-per-virtual-pipeline-stage"]
-        plan.update({"recompute-method": "uniform", "recompute-num-layers": luck.choice([n for n in range(1, stage + 1) if stage % n == 0])})
-
-
-def _interleaved(plan: Settings, luck: random.Random, world: int) -> None:
-    if plan["pipeline-model-parallel-size"] > 2 and plan["recompute-method"] != "uniform":
-        plan["num-layers-per-virtual-pipeline-stage"] = 1
-
-
-def _by_samples(plan: Settings, luck: random.Random, world: int) -> None:
-    plan["train-samples"] = plan["train-iters"] * plan["global-batch-size"]
-    plan["train-iters"] = False
-    if luck.random() < 0.5:
-        batch = plan["global-batch-size"]
-        unit = batch // plan["pipeline-model-parallel-size"]  # micro x DP x 1..3, for `batches` above
-        if plan.get("num-layers-per-virtual-pipeline-stage") is None and batch > unit:
-            plan["rampup-batch-size"] = [unit, unit, batch * luck.randint(1, 3)]
-
-
-def _warm_up_iterations(plan: Settings, luck: random.Random, world: int) -> None:
-    if plan["train-iters"]:
-        plan.update({"lr-warmup-fraction": "", "lr-warmup-iters": luck.randint(0, plan["train-iters"] - 1)})
-
-
-def _half_precision(plan: Settings, luck: random.Random, world: int) -> None:
-    if plan["expert-model-parallel-size"] == 1 and not plan.get("reuse-fp32-param"):
-        plan.update({"bf16": False, "fp16": True})
-
-
-def _dense(plan: Settings, luck: random.Random, world: int) -> None:
-    if plan["expert-model-parallel-size"] == 1:
-        plan["num-experts"] = None
-        plan["sequence-parallel"] = luck.choice([True, False])
-
-
-def _odd_heads(plan: Settings, luck: random.Random, world: int) -> None:
-    plan.update({"hidden-size": plan["hidden-size"] + 2, "kv-channels": luck.choice([4, 16])})
-
-
-def _ring(plan: Settings, luck: random.Random, world: int) -> None:
-    if "context-parallel-size" in plan:
-        plan["context-parallel-algo"] = "megatron_cp_algo"
-
-
-def _free_parameters(plan: Settings, luck: random.Random, world: int) -> None:
-    if not plan.get("use-distributed-optimizer") and plan["bf16"]:
-        plan["reuse-fp32-param"] = True
-
-
-def _overlapping(plan: Settings, luck: random.Random, world: int) -> None:
-    if not plan.get("reuse-fp32-param"):
-        plan.update({"use-distributed-optimizer": True, "overlap-grad-reduce": True, "overlap-param-gather": luck.choice([True, False])})
-
-
-VARIANTS: list[Change] = [
-    _selective, _uniform, _interleaved, _by_samples, _warm_up_iterations, _half_precision, _dense, _odd_heads, _ring, _free_parameters,
-    _overlapping, sets(lr_decay_iters=20000), sets(group_query_attention=False), sets(normalization="LayerNorm", use_fused_rmsnorm=False),
-    sets(weight_decay_incr_style="linear", start_weight_decay=0.0, end_weight_decay=0.1), sets(ffn_hidden_size="", swiglu=False),
-    sets(moe_model_type="megatron_moe", moe_router_topk=4), sets(position_embedding_type="learned_absolute"), sets(loss_scale=128),
-    sets(swiglu=False, squared_relu=True), sets(use_flash_attn=False), sets(lr_decay_style="constant"), sets(split="969, 30, 1"),
-    sets(untie_embeddings_and_output_weights=False), sets(swiglu=False),
-    sets(override_opt_param_scheduler=True, min_loss_scale=2.0), sets(recompute_activations=False),
-]
-
-
-def _off_by(name: str, least: int = 1) -> Change:
+def off_by(name: str, least: int = 1) -> Change:
     """Make a size another one, that hardly fits the others."""
     def change(plan: Settings, luck: random.Random, world: int) -> None:
         value = plan.get(name)
@@ -150,123 +54,40 @@ def _off_by(name: str, least: int = 1) -> Change:
     return change
 
 
-def _experts_and_context(plan: Settings, luck: random.Random, world: int) -> int:
-    """Both at once, in a world that has room for them."""
-    if plan["expert-model-parallel-size"] == 1 or "context-parallel-size" in plan:
-        return world
-    plan.update({"context-parallel-size": 2, **{name: plan[name] * 2 for name in ("num-attention-heads", "num-query-groups", "hidden-size", "seq-length")}})
-    return world * 2
+def too_small() -> list[Change]:
+    """Every counted option of the stack below its least value."""
+    return [sets(**{name: least - short}) for name, least in _plan_options.LEAST.items() if name in OPTIONS.known for short in (1, 2)]
 
 
-def _too_many_expert_ranks(plan: Settings, luck: random.Random, world: int) -> None:
-    ranks = world // plan["tensor-model-parallel-size"] // plan["pipeline-model-parallel-size"] + 1
-    if "context-parallel-size" not in plan and plan["bf16"] and plan["num-experts"]:
-        plan.update({"expert-model-parallel-size": ranks, "num-experts": ranks})
+def outside() -> list[Change]:
+    """Every option of the stack that has a range, outside of it."""
+    def one(name: str) -> Change:
+        least, most, _ = _plan_options.RANGE[name]
+        return lambda plan, luck, world: plan.update({name: luck.choice([least - 0.5, most + 1.0 if most < 2 else float("nan")])})
+    return [one(name) for name in _plan_options.RANGE if name in OPTIONS.known]
 
 
-def _heads_not_per_rank(plan: Settings, luck: random.Random, world: int) -> None:
-    plan.update({"group-query-attention": False, "num-attention-heads": 16 + 1, "kv-channels": 8, "context-parallel-algo": "megatron_cp_algo"})
+def unreadable(plan: Settings, luck: random.Random, world: int) -> None:
+    """An option with a value that no parser can read as what it takes."""
+    elsewhere = DATA["rules"]["values"] if isinstance(DATA["rules"]["values"], dict) else {}
+    values = {"whole": (OPTIONS.whole, ["many", 1.5, True, [1, 2]]), "fraction": (OPTIONS.fraction, ["1e", True, "a half"]),
+              "flag": (OPTIONS.flag, ["true", "yes", 1, "false"]),
+              "choice": (OPTIONS.choices.keys() - set(elsewhere.get("compared_elsewhere", ())), ["other", True, 7])}
+    options, wrong = values[luck.choice(list(values))]
+    sets(**{luck.choice(sorted(options - ABANDONED)): luck.choice(wrong)})(plan, luck, world)
 
 
-def _few_ranks(plan: Settings, luck: random.Random, world: int) -> int:
-    """Fewer than a replica has."""
-    replica = plan["tensor-model-parallel-size"] * plan["pipeline-model-parallel-size"] * plan.get("context-parallel-size", 1)
-    return max(luck.choice([1, replica // 2, replica - 1]), 1)
+def plans(own: Any) -> list[tuple[Settings, int]]:
+    """Of a stack's module: a third valid, or nearly so; in the others each change in turn, now and then two, or another number of ranks."""
+    luck = random.Random(own.SEED)
+    changes = itertools.cycle(own.BREAKS)
 
-
-def _odd_micro_batches(plan: Settings, luck: random.Random, world: int) -> None:
-    """Interleaved, with one micro batch more than the pipeline wants."""
-    replica = plan["tensor-model-parallel-size"] * plan["pipeline-model-parallel-size"] * plan.get("context-parallel-size", 1)
-    if plan["recompute-method"] != "uniform":
-        plan.update({"num-layers-per-virtual-pipeline-stage": 1,
-                     "global-batch-size": plan["micro-batch-size"] * (world // replica) * (plan["pipeline-model-parallel-size"] + 1)})
-
-
-def _dealt_heads(plan: Settings, luck: random.Random, world: int) -> int:
-    """As many heads as tensor ranks, for two context ranks besides."""
-    plan.update({"tensor-model-parallel-size": 2, "context-parallel-size": 2, "expert-model-parallel-size": 1, "num-attention-heads": 2,
-                 "num-query-groups": 2, "hidden-size": 16, "seq-length": 64, "ffn-hidden-size": 16, "context-parallel-algo": "ulysses_cp_algo"})
-    return 4 * plan["pipeline-model-parallel-size"]
-
-
-def _outside(name: str) -> Change:
-    least, most, _ = options.RANGE[name]
-    return lambda plan, luck, world: plan.update({name: luck.choice([least - 0.5, most + 1.0 if most < 2 else float("nan")])})
-
-
-def _unreadable(luck: random.Random) -> Change:
-    kind = luck.choice(["whole", "fraction", "flag", "choice"])
-    if kind == "whole":
-        return sets(**{luck.choice(sorted(options.WHOLE - {"batch-size", "warmup", "model-parallel-size"})): luck.choice(["many", 1.5, True, [1, 2]])})
-    if kind == "fraction":
-        return sets(**{luck.choice(sorted(options.FRACTION)): luck.choice(["1e", True, "a half"])})
-    if kind == "flag":
-        return sets(**{luck.choice(sorted(options.FLAG - {"checkpoint-activations"})): luck.choice(["true", "yes", 1, "false"])})
-    return sets(**{luck.choice(sorted(options.CHOICES)): luck.choice(["other", True, 7])})
-
-
-BREAKS: list[Change] = [
-    *(_off_by(name) for name in (
-        "tensor-model-parallel-size", "pipeline-model-parallel-size", "expert-model-parallel-size", "num-experts", "num-layers", "hidden-size",
-        "ffn-hidden-size", "num-attention-heads", "num-query-groups", "seq-length", "micro-batch-size", "global-batch-size",
-        "context-parallel-size", "num-layers-per-virtual-pipeline-stage", "moe-router-topk", "recompute-num-layers", "log-interval")),
-    *(sets(**{name: least - short}) for name, least in options.LEAST.items() for short in (1, 2)), *(_outside(name) for name in options.RANGE),
-    *(2 * [_experts_and_context, _too_many_expert_ranks, _heads_not_per_rank, _odd_micro_batches, _dealt_heads, _few_ranks]),
-    *(3 * [sets(untie_embeddings_and_output_weights=False, use_distributed_optimizer=True)]),
-    sets(num_experts=1, moe_router_topk=2, expert_model_parallel_size=1, moe_model_type="mixtral_moe"),
-    *([lambda plan, luck, world: _unreadable(luck)(plan, luck, world)] * 12),
-    lambda plan, luck, world: plan.update({"seq-length": plan["max-position-embeddings"] * 2}), sets(decoder_seq_length=8192),
-    sets(sequence_parallel=False), sets(sequence_parallel=False, num_experts=""), sets(num_experts=None), sets(bf16=False), sets(fp16=True),
-    sets(bf16=False, fp16=True), sets(min_lr=0.5), sets(lr_warmup_init=0.5), sets(lr=""), sets(recompute_granularity="selective"),
-    sets(recompute_granularity="selective", recompute_method=""), sets(recompute_method=""), sets(recompute_num_layers=""),
-    sets(recompute_method="uniform", recompute_num_layers=5), sets(recompute_activations=True), sets(distribute_saved_activations=True),
-    sets(distribute_saved_activations=True, sequence_parallel=False, num_experts="", tensor_model_parallel_size=2),
-    sets(distribute_saved_activations=True, sequence_parallel=False, num_experts="", recompute_granularity="", expert_model_parallel_size=1),
-    sets(lr_warmup_iters=5), sets(lr_warmup_samples=5), sets(lr_warmup_fraction=1.0), sets(lr_warmup_fraction="", lr_warmup_iters=5000),
-    sets(train_samples=4096), sets(train_iters=""), sets(train_iters=False, train_samples=64, lr_decay_iters=5), sets(lr_decay_samples=5),
-    sets(train_iters=False, train_samples=64000, lr_warmup_fraction=False, lr_warmup_samples=64000),
-    sets(train_iters=False, train_samples=64000, lr_warmup_fraction=False, lr_warmup_iters=3), sets(rampup_batch_size=[8, 8, 100]),
-    *(sets(train_iters=False, train_samples=64000, rampup_batch_size=words) for words in (
-        [8, 8], [0, 8, 100], [8, 8, 0], [4096, 8, 100], [1, 7, 100], ["a", 8, 100], 8)),
-    sets(use_distributed_optimizer=True, reuse_fp32_param=True), sets(reuse_fp32_param=True, bf16=False, fp16=True),
-    sets(overlap_param_gather=True), sets(overlap_param_gather=True, overlap_grad_reduce=True), sets(use_distributed_optimizer=True, optimizer="sgd"),
-    sets(overlap_param_gather=True, use_distributed_optimizer=True, overlap_grad_reduce=False),
-    sets(normalization="LayerNorm"), sets(apply_layernorm_1p=True), sets(use_fused_swiglu=True, swiglu=False), sets(squared_relu=True),
-    sets(squared_relu=True, swiglu=False, disable_bias_linear=False), sets(use_fused_rotary_pos_emb=True), sets(rotary_interleaved=True),
-    sets(rotary_interleaved=True, no_rope_fusion=True), sets(max_position_embeddings=-1, seq_length=-1),
-    sets(train_iters=-1, lr_decay_iters=20000),
-    *(sets(**{name: True}, no_rope_fusion=True, overlap_param_gather=True, overlap_grad_reduce=True, use_distributed_optimizer=True)
-      for name in ("rotary_interleaved", "use_dist_ckpt")), sets(no_position_embedding=True, position_embedding_type="learned_absolute"),
-    sets(batch_size=8), sets(warmup=8), sets(model_parallel_size=2), sets(checkpoint_activations=True), sets(spec=["local"]),
-    sets(encoder_num_layers=4), sets(encoder_seq_length=64), sets(train_data_path=["/other"]), sets(pipeline_model_parallel_split_rank=9),
-    sets(use_dist_ckpt=True), sets(use_checkpoint_args=True), sets(yaml_cfg="/nothing.yml"), sets(save_interval=""),
-    sets(fp16_lm_cross_entropy=True), sets(fp32_residual_connection=True, bf16=False), sets(tp_comm_overlap=True), sets(fp8_format="e4m3"),
-    sets(transformer_impl="transformer_engine"), sets(moe_grouped_gemm=True), sets(weight_decay_incr_style="linear"),
-    sets(start_weight_decay=0.1), sets(weight_decay_incr_style="cosine", start_weight_decay=0.2, end_weight_decay=0.1),
-    sets(weight_decay_incr_style="cosine", start_weight_decay=-0.2, end_weight_decay=0.1),
-    lambda plan, luck, world: plan.update({"override-opt_param-scheduler": True, "use-checkpoint-opt_param-scheduler": True}),
-    sets(loss_scale=-1), sets(initial_loss_scale=0.5, bf16=False, fp16=True, expert_model_parallel_size=1),
-    sets(min_loss_scale=0, bf16=False, fp16=True, expert_model_parallel_size=1), sets(loss_scale_window=0, bf16=False, fp16=True, expert_model_parallel_size=1),
-    sets(split="0,0,0"), sets(split="1,1,1,1"), sets(split="1.1.1"), lambda plan, luck, world: plan.update({"context_parallel_size": 1}),
-    lambda plan, luck, world: plan.update({"log-interval": plan["train-iters"] + 1 if plan["train-iters"] else 10**6}),
-    sets(num_layers=["12"]), sets(standalone_embedding_stage=True), sets(num_layers_per_virtual_pipeline_stage=1),
-    sets(group_query_attention=False, num_query_groups=3), sets(hysteresis=0, bf16=False, fp16=True, expert_model_parallel_size=1),
-]
-
-
-def broken(luck: random.Random, change: Change) -> tuple[Settings, int]:
-    """A plan with one or two changes that may break it, now and then with another number of ranks."""
-    plan, world = valid(luck)
-    world = change(plan, luck, world) or world
-    if luck.random() < 0.3:
-        world = luck.choice(BREAKS)(plan, luck, world) or world
-    if luck.random() < 0.1:
-        world = max(world + luck.choice([-world // 2, -1, 1, 3, -world]), 0)
-    return plan, world
-
-
-def plans(seed: int, count: int) -> list[tuple[Settings, int]]:
-    """A third valid, or nearly so; in the others each change in turn."""
-    luck = random.Random(seed)
-    changes = itertools.cycle(BREAKS)
-    return [valid(luck) if number % 3 == 0 else broken(luck, next(changes)) for number in range(count)]
+    def broken() -> tuple[Settings, int]:
+        plan, world = own.valid(luck)
+        world = next(changes)(plan, luck, world) or world
+        if luck.random() < 0.3:
+            world = luck.choice(own.BREAKS)(plan, luck, world) or world
+        if luck.random() < 0.1:
+            world = max(world + luck.choice([-world // 2, -1, 1, 3, -world]), 0)
+        return plan, world
+    return [own.valid(luck) if number % 3 == 0 else broken() for number in range(own.COUNT)]

@@ -1,4 +1,5 @@
 """Our rules of a plan beside what the real parse_args, validate_args, group set-up, model and schedule say of the same plans."""
+import importlib
 import json
 import os
 import shutil
@@ -6,6 +7,7 @@ import subprocess
 from collections import Counter, defaultdict
 
 import pytest
+import yaml
 from ansible_collections.ascend.cluster.plugins.module_utils import _argv, _plan, _plan_options, _shards
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan
 
@@ -13,56 +15,27 @@ from rehearsal import artifacts
 from tests.playing import PROJECT
 from tests.upstream import plans
 
-SEED, COUNT = 20240424, 3000
+OWN = importlib.import_module(f"tests.upstream.plans_{plans.STACK}")
+SEED, COUNT, STRICTER = OWN.SEED, OWN.COUNT, OWN.STRICTER
 PYTHON = PROJECT / ".rehearsal/plans/bin/python"
-FOLDER = PROJECT / ".rehearsal/upstream/plans"
-REPORT = PROJECT / ".rehearsal/upstream/plans.txt"
-
-# Rules that are stricter than the real code before its first iteration, each with its reason.
-STRICTER = {
-    "interleaved_micro_batches": "refused by the schedule at the first iteration (ascendspeed/core/pipeline_parallel/schedules.py:96-100)",
-    "sequence_per_rank": "refused in the first forward pass (megatron/core/tensor_parallel/mappings.py:117-121)",
-    "recomputation": "a unit past the last layer is an IndexError in the first forward pass (megatron/legacy/model/transformer.py:1618-1640)",
-    "query_groups": "heads that groups do not divide do not fit the shapes of the first forward pass (ascendspeed/model/transformer.py:437-444)",
-    "heads_per_context_rank": "the heads of a tensor rank are dealt out in the first forward pass (ascendspeed/core/context_parallel/)",
-    "ramp_of_the_batch": "each step's size is checked while it trains (megatron/training/microbatches.py:136-142)",
-    "routing": "with one expert the second choice is the first again (ascendspeed/components/moe/gate.py)",
-    "shared_embedding_bucket": "the real code counts the weights of the finished model, and may be lucky",
-    "rotary": "AscendSpeed says it is Megatron Core while arguments with overlap-param-gather are validated (ascendspeed/arguments.py:162-165)",
-    "only_in_core": "as rotary",
-    "something_logged": "upstream trains without a word; success could not be told from failure",
-    "split": "shares of 0 in all become nan, and no split has a sample",
-    "bounds:log-interval": "0 divides by zero at the first iteration (megatron/training/training.py:748); less is no interval",
-    "bounds:save-interval": "0 divides by zero at the end (ascendspeed/training.py:135); less is no interval",
-    "bounds:eval-interval": "0 divides by zero; less is no interval",
-    "bounds:expert-interval": "0 divides by zero where there are experts; less is no interval",
-    "bounds:manual-gc-interval": "refused in the training loop, with manual-gc (megatron/training/training.py:924)",
-    "bounds:make-vocab-size-divisible-by": "0 divides by zero; less pads to nothing",
-    "bounds:hidden-size": "a model of size 0 has nothing to train",
-    "bounds:ffn-hidden-size": "a model of size 0 has nothing to train",
-    "bounds:kv-channels": "a head of size 0 has nothing to attend with",
-    "bounds:num-query-groups": "a head of size 0 has nothing to attend with",
-    "bounds:max-position-embeddings": "no less than a sequence of as small a length",
-    "bounds:train-iters": "below 0 nothing is trained, and with lr-decay-iters nobody notices (ascendspeed/training.py:126)",
-    "bounds:seq-length": "a sequence of length 0 has nothing to train on",
-}
+FOLDER = PROJECT / f".rehearsal/upstream/plans-{plans.STACK}"
+REPORT = FOLDER.with_suffix(".txt")
 
 
 @pytest.fixture(scope="module")
 def ask():
-    """Runs the asking program with the real code as the roles leave it: its folder made a package, AscendSpeed's patches applied."""
-    artifacts.build("real")
+    """Runs the asking program with the real code as the roles leave it, at the commits whose options are recorded."""
     shutil.rmtree(FOLDER, ignore_errors=True)
-    for name in artifacts.repositories():
-        bundle = artifacts.FOLDER / f"sources-real/{name}.bundle"
-        subprocess.run(["git", "clone", "--quiet", "--branch", "pinned", bundle, FOLDER / name], check=True)
-    (FOLDER / "Megatron-LM/megatron/__init__.py").touch()
-    for patch in sorted((FOLDER / "AscendSpeed/ascendspeed/run").glob("*.patch")):
-        subprocess.run(["git", "apply", patch], cwd=FOLDER / "Megatron-LM", check=True)
-    path = os.pathsep.join(map(str, (PROJECT / "rehearsal/npu_on_cpu", FOLDER / "Megatron-LM", FOLDER / "AscendSpeed")))
+    checkouts = []
+    for (name, commit), (url, _) in zip(plans.DATA["options"]["of"].items(), artifacts.repositories(plans.STACK).values()):
+        checkouts.append(FOLDER / name)
+        subprocess.run(["git", "clone", "--quiet", "--no-checkout", url, checkouts[-1]], check=True)
+        subprocess.run(["git", "checkout", "--quiet", commit], cwd=checkouts[-1], check=True)
+    OWN.leave_as_roles_do(*checkouts)
+    path = os.pathsep.join(map(str, (PROJECT / "rehearsal/npu_on_cpu", *checkouts, PROJECT)))
 
     def run(*words, questions=""):
-        done = subprocess.run([PYTHON, "-W", "ignore", PROJECT / "tests/upstream/real_plans.py", *words], input=questions, text=True,
+        done = subprocess.run([PYTHON, "-W", "ignore", PROJECT / f"tests/upstream/real_{plans.STACK}.py", *words], input=questions, text=True,
                               stdout=subprocess.PIPE, check=True, cwd=FOLDER, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
         return done.stdout
     return run
@@ -71,12 +44,12 @@ def ask():
 @pytest.fixture(scope="module")
 def asked(ask):
     """Each plan, its world size, our findings and the real answer."""
-    made = plans.plans(SEED, COUNT)
+    made = plans.plans(OWN)
     questions = "".join(json.dumps({"words": _argv.argv(plan), "world_size": world, "folders": number % 10 == 0 and world <= 64}) + "\n"
                         for number, (plan, world) in enumerate(made))
     answers = [json.loads(line) for line in ask(questions=questions).splitlines()]
     assert len(answers) == COUNT
-    cases = [(plan, world, _plan.broken_rules(plan, world), answer) for (plan, world), answer in zip(made, answers)]
+    cases = [(plan, world, _plan.broken_rules(plan, plans.DATA, world), answer) for (plan, world), answer in zip(made, answers)]
     write_report(cases)
     return cases
 
@@ -120,13 +93,12 @@ def test_every_rule_has_refused_what_the_real_code_refuses(asked):
     """Alone: so that it is this rule and no other, and the real code agrees."""
     agreed = {finding.rule for _, _, findings, answer in asked for finding in findings
               if len({finding.rule for finding in findings}) == 1 and not answer["accepted"]}
-    expected = {rule.__name__ for rule in _plan.RULES} - {"values", "bounds"}
-    expected |= {f"bounds:{name}" for name in (*_plan_options.LEAST, *_plan_options.RANGE)}
-    never = sorted(expected - agreed - STRICTER.keys())
+    expected = {name for name, said in plans.DATA["rules"].items() if said is not False} - {"values", "bounds"}
+    expected |= {f"bounds:{name}" for name in (*_plan_options.LEAST, *_plan_options.RANGE) if name in plans.OPTIONS.known}
+    never = sorted(expected - agreed - STRICTER.keys() - OWN.UNASKED.keys())
     assert not never, f"never alone in refusing what the real code refuses: {never}; see {REPORT}"
-    kinds = {kind for kind in ("WHOLE", "FRACTION", "FLAG", "CHOICES")
-             if any(name.startswith("values:") and name.split(":")[1] in getattr(_plan_options, kind) for name in agreed)}
-    assert kinds == {"WHOLE", "FRACTION", "FLAG", "CHOICES"}
+    read = {name.split(":")[1] for name in agreed if name.startswith("values:")}
+    assert all(read & kind for kind in (plans.OPTIONS.whole, plans.OPTIONS.fraction, plans.OPTIONS.flag, plans.OPTIONS.choices.keys()))
 
 
 def test_there_are_enough_plans_of_each_kind(asked):
@@ -140,7 +112,7 @@ def test_there_are_enough_plans_of_each_kind(asked):
 def test_iterations_are_counted_as_the_real_code_does(asked):
     for plan, _, findings, answer in asked:
         if answer["accepted"] and not findings:
-            assert Plan(plan).iterations == answer["iterations"], plan
+            assert Plan(plan, plans.DATA).iterations == answer["iterations"], plan
 
 
 def test_shards_are_written_and_read_where_the_real_code_has_them(asked):
@@ -153,16 +125,11 @@ def test_shards_are_written_and_read_where_the_real_code_has_them(asked):
             for node in range(world // size if world % size == 0 else 0):
                 mine = answer["folders"][node * size:(node + 1) * size]
                 own = {"use-distributed-optimizer": False}
-                written = _shards.expected_shards({**plan, **own}, node, size, world // size, 20)
+                written = _shards.expected_shards({**plan, **own}, plans.DATA, node, size, world // size, 20)
                 assert written == sorted({path for path, writes in mine if writes}), (plan, world, size, node)
-                assert _shards.required_shards({**plan, **own}, node, size, world // size, 20) == sorted({path for path, _ in mine})
+                assert _shards.required_shards({**plan, **own}, plans.DATA, node, size, world // size, 20) == sorted({path for path, _ in mine})
     assert compared >= 50
 
 
 def test_the_options_are_those_of_the_real_parser(ask):
-    real = json.loads(ask("options"))
-    ours = {name: kind for kinds, kind in ((_plan_options.WHOLE, "int"), (_plan_options.FRACTION, "float"), (_plan_options.FLAG, "flag"),
-                                           (_plan_options.WORDS, "words"), (_plan_options.TEXT, "text")) for name in kinds}
-    ours.update({name: list(choices) for name, choices in _plan_options.CHOICES.items()}, **{"moe-model-type": real["moe-model-type"]})
-    real = {name: "text" if kind in ("str", "bool") else kind for name, kind in real.items() if name not in ("h", "help")}
-    assert ours == real
+    assert yaml.safe_load(ask("options")) == {kind: words for kind, words in plans.DATA["options"].items() if kind != "of"}
