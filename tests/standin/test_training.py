@@ -19,7 +19,8 @@ PACKAGES = {"recipe": "ascendspeed", "current": "mindspeed"}
 PLAN = ("--num-layers 2 --hidden-size 16 --ffn-hidden-size 16 --num-attention-heads 2 --seq-length 16 --max-position-embeddings 16 --num-experts 2 "
         "--tokenizer-type NullTokenizer --vocab-size 63 --make-vocab-size-divisible-by 1 --micro-batch-size 1 --global-batch-size 4 --train-iters 4 "
         "--lr 1e-2 --min-lr 1e-3 --lr-decay-style cosine --bf16 --seed 1 --split 100,0,0 --eval-iters 0 --log-interval 1 --distributed-backend nccl")
-STACK_OPTIONS = {"recipe": "", "current": "--ckpt-format torch --moe-grouped-gemm --transformer-impl transformer_engine --moe-token-dispatcher-type alltoall_seq"}
+STACK_OPTIONS = {"recipe": "",
+                 "current": "--ckpt-format torch --moe-grouped-gemm --transformer-impl transformer_engine --moe-token-dispatcher-type alltoall_seq"}
 # Two ranks. On the current stack experts are not cut into tensor slices, so that each rank has one expert.
 TWO_RANKS = {"recipe": "--tensor-model-parallel-size 2 --sequence-parallel",
              "current": "--tensor-model-parallel-size 2 --sequence-parallel --expert-model-parallel-size 2 --expert-tensor-parallel-size 1"}
