@@ -25,7 +25,6 @@ import sys
 import types
 from pathlib import Path
 from typing import Any, Callable, Sequence
-from unittest import mock
 
 UPSTREAM = Path(__file__).resolve().parent / "upstream"
 ADAPTOR = "megatron_adaptor"
@@ -145,8 +144,21 @@ def _commit(checkout: Path) -> str:
                           check=True, capture_output=True, text=True).stdout.strip()
 
 
+class _Anything(type):
+    """Classes that have every attribute and give another one when they are called: decorators, types and functions of what is not there."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Anything(name, (), {})
+
+    def __call__(cls, *_args: Any, **_words: Any) -> Any:
+        """Another one."""
+        return _Anything("anything", (), {})
+
+
 class _Pretended(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds modules that are not there; whatever is taken out of them is a mock."""
+    """Finds modules that are not there, with anything in them."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
@@ -160,7 +172,8 @@ class _Pretended(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: Any) -> types.ModuleType:
         """An empty module that has everything."""
         module = types.ModuleType(spec.name)
-        module.__getattr__ = lambda name: mock.MagicMock(name=name)  # type: ignore[method-assign]
+        module.__version__ = "0"  # type: ignore[attr-defined]
+        module.__getattr__ = lambda name: getattr(_Anything("module", (), {}), name)  # type: ignore[method-assign]
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:

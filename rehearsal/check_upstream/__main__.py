@@ -83,11 +83,12 @@ def compare(name: str, checkouts: dict[str, Path], found: options.Found) -> Repo
     report.add("Unknown: where it could not be looked", report.unknown)
     before = options.recorded(name)
     for project, after in found.tables.items():
-        by_reading = ", by reading its sources, without those that are made from dataclasses" if project in found.read else ""
+        by_reading = (", by reading its sources: without those that are made from dataclasses, with those that nobody adds to a parser"
+                      if project in found.read else "")
         report.add(f"Options of {project}: {len(before[project])} recorded, {len(after)} there{by_reading}", [
             f"{word}: {', '.join(sorted(names)) or 'none'}" for word, names in (
                 ("added", after.keys() - before[project].keys()), ("removed" if not by_reading else "not found", before[project].keys() - after.keys()))
-        ] + [f"changed: {option}: {words}" for option, words in options.changes(before[project], after).items()])
+        ] + [f"changed: {option}: {words}" for option, words in ({} if by_reading else options.changes(before[project], after)).items()])
     report.add("A next stack would need", needs(name, found, report))
     return report
 
@@ -102,7 +103,8 @@ def needs(name: str, found: options.Found, report: Report) -> list[str]:
         lines.append(f"rehearsal/record_arguments.py to know options such as {', '.join(found.unrecorded[:5])}")
     lines.append("their tables: python -m rehearsal.record_arguments --megatron … --ascendspeed … --stack <name>")
     lines.append(f"rehearsal/upstream/<name>, from {name}'s: forms.py, rules.py, pretrain_gpt.py, the second project's package, and relied_on.yml")
-    lines += [f"an answer to: {line}" for line in report.gone]
+    if report.gone:
+        lines.append(f"an answer to each of the {len(report.gone)} lines under Gone")
     return lines
 
 

@@ -87,7 +87,7 @@ def ask(megatron: Path, ascendspeed: Path) -> Found:
 
 
 def read(folder: Path) -> dict[str, Entry]:
-    """The options that sources add by a literal name; of them only choices and defaults that are literals."""
+    """The options that sources add by a literal name. What becomes of them, and whether anybody runs it, is not known."""
     found: dict[str, Entry] = {}
     for path in sorted(folder.rglob("*.py")):
         if "test" in path.relative_to(folder).as_posix():
@@ -99,15 +99,8 @@ def read(folder: Path) -> dict[str, Entry]:
         for call in ast.walk(tree):
             if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "add_argument":
                 names = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and str(arg.value).startswith("--")]
-                entry: Entry = {"options": names}
-                for word in call.keywords:
-                    if word.arg in ("choices", "default"):
-                        try:
-                            entry[word.arg] = ast.literal_eval(word.value)
-                        except ValueError:
-                            continue
                 if names:
-                    found[str(names[0])] = entry
+                    found[str(names[0])] = {"options": names}
     return found
 
 
@@ -115,8 +108,8 @@ def changes(before: dict[str, Entry], after: dict[str, Entry]) -> dict[str, str]
     """What is another way in options that both have: "default 1 -> 2"."""
     found = {}
     for name in sorted(before.keys() & after.keys()):
-        words = [f"{key} {before[name].get(key)!r} -> {after[name][key]!r}" for key in ("action", "type", "nargs", "choices", "default")
-                 if key in after[name] and key in before[name] and before[name].get(key) != after[name][key]]
+        old, new = ({**entry, "type": entry.get("type") or "str"} for entry in (before[name], after[name]))
+        words = [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in ("action", "type", "nargs", "choices", "default") if old.get(key) != new.get(key)]
         if words:
             found[name] = ", ".join(words)
     return found
@@ -144,18 +137,25 @@ def given(stack: dict[str, Any]) -> dict[str, Any]:
 
 
 def refused(stack: dict[str, Any], found: Found) -> tuple[list[str], list[str]]:
-    """Options of the plan that are gone or do not take its value any more, and those of which it is unknown."""
-    gone, unknown = [], []
-    options = {**found.tables["Megatron-LM"], **found.tables["AscendSpeed"]}
-    every = {other: entry for entry in options.values() for other in entry["options"]}
+    """Options of the plan that are gone or do not take its value any more, and what is not known of others."""
+    gone: list[str] = []
+    unread: list[str] = []
+    perhaps: list[str] = []
+    # What MindSpeed adds counts, unless it was only read.
+    order = sorted(found.tables, key=lambda project: (project not in found.read, project == "AscendSpeed"))
+    every = {other: entry for project in order for entry in found.tables[project].values() for other in entry["options"]}
     for name, value in given(stack).items():
         entry = every.get(name)
-        if entry is None and name in found.unrecorded:
-            unknown.append(f"{name}: of a kind that a table cannot express")
-        elif entry is None and found.read:
-            unknown.append(f"{name}: not found by reading {' and '.join(sorted(found.read))}")
+        if entry is None and (found.read or name in found.unrecorded):
+            unread.append(name)
         elif entry is None:
             gone.append(f"{name} is no option any more")
         elif entry.get("choices") and value is not None and value not in entry["choices"]:
-            gone.append(f"{name} does not take {value} any more, only {', '.join(map(str, entry['choices']))}")
-    return gone, unknown
+            words = f"{name} {value}: {{}} only {', '.join(map(str, entry['choices']))}"
+            if found.read:
+                perhaps.append(words.format("Megatron-LM alone takes") + "; whether AscendSpeed adds to them could not be asked")
+            else:
+                gone.append(words.format("it takes"))
+    if unread:
+        perhaps.append(f"options of the plan that reading the sources of {' and '.join(sorted(found.read))} did not find: {', '.join(unread)}")
+    return gone, perhaps

@@ -47,7 +47,10 @@ def look(fact: Fact, checkout: Path) -> str | None:
     if not fact.has or any(re.search(fact.has, line) for line in lines):
         return None
     near = [f"line {number}: {line.strip()}" for number, line in enumerate(lines, 1) if fact.near and fact.near in line][:_SHOWN]
-    return f"nothing in it matches {fact.has}" + (f"; there is {'; '.join(near)}" if near else "")
+    others = [other.relative_to(checkout) for other in sorted(checkout.rglob(f"*{path.suffix}")) if other.is_file() and other != path
+              and re.search(fact.has, other.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)][:_SHOWN]
+    return (f"nothing in it matches {fact.has}" + (f"; there is {'; '.join(near)}" if near else "")
+            + (f"; it is in {', '.join(map(str, others))}" if others else ""))
 
 
 def patches(stack: dict[str, Any], checkouts: dict[str, Path]) -> list[str]:
