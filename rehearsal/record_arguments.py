@@ -7,20 +7,24 @@ Usage, in an environment that can import both projects (what ``.rehearsal/plans`
 
 It runs upstream's own code up to the point where the command line would be parsed, once without and once with the
 additions of AscendSpeed (MindSpeed, as it is called today), and writes each project's options as JSON beside the
-stand-in that reads them; without ``--stack`` it prints them in one line.
+stand-in that reads them. Without ``--stack`` it prints them in one line, with the options that a table cannot express
+by their names; rehearsal/check_upstream asks in this way.
 """
 from __future__ import annotations
 
 import argparse
 import enum
 import importlib
+import importlib.abc
+import importlib.machinery
 import inspect
 import json
+import os
 import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 UPSTREAM = Path(__file__).resolve().parent / "upstream"
 ADAPTOR = "megatron_adaptor"
@@ -31,6 +35,7 @@ ACTIONS = {
     "_StoreConstAction": "store_const",
     "_AppendAction": "append",
     "_CountAction": "count",
+    "BooleanOptionalAction": "boolean_optional",
 }
 TYPES = {None: None, int: "int", float: "float", str: "str", bool: "bool"}
 
@@ -63,8 +68,10 @@ class _Caught(Exception):
 
 
 def _plain(value: Any) -> Any:
-    """A member of an enumeration by its name, and everything else as it is."""
-    return value.name if isinstance(value, enum.Enum) else value
+    """A member of an enumeration by its name, the folder that this is run in as ".", and everything else as it is."""
+    if isinstance(value, enum.Enum):
+        return value.name
+    return "." if value == os.getcwd() else value
 
 
 def option(action: argparse.Action, group: str) -> dict[str, Any]:
@@ -94,8 +101,22 @@ def option(action: argparse.Action, group: str) -> dict[str, Any]:
 
 def options(parser: argparse.ArgumentParser) -> list[dict[str, Any]]:
     """All options of a parser, without ``--help``, in the parser's order."""
+    return _options(parser, None)
+
+
+def _options(parser: argparse.ArgumentParser, unrecorded: list[str] | None) -> list[dict[str, Any]]:
+    """As :func:`options`; what cannot be recorded is listed by name where a list is given."""
     groups = {id(action): group.title or "" for group in parser._action_groups for action in group._group_actions}
-    return [option(action, groups.get(id(action), "")) for action in parser._actions if action.dest != "help"]
+    found = []
+    for action in parser._actions:
+        try:
+            if action.dest != "help":
+                found.append(option(action, groups.get(id(action), "")))
+        except ValueError:
+            if unrecorded is None:
+                raise
+            unrecorded.append(action.option_strings[0])
+    return found
 
 
 def additions(plain: list[dict[str, Any]], full: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,28 +144,77 @@ def _commit(checkout: Path) -> str:
                           check=True, capture_output=True, text=True).stdout.strip()
 
 
-def record(megatron: Path, ascendspeed: Path) -> dict[str, dict[str, Any]]:
-    """Import both checkouts and return each one's table: origin, commit, options."""
-    sys.path[:0] = [str(megatron), str(ascendspeed)]
+class _Anything(type):
+    """Classes that have every attribute and give another one when they are called: decorators, types and functions of what is not there."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Anything(name, (), {})
+
+    def __call__(cls, *_args: Any, **_words: Any) -> Any:
+        """Another one."""
+        return _Anything("anything", (), {})
+
+
+class _Pretended(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds modules that are not there, with anything in them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        """Ours, where the first part of the name is."""
+        if fullname.split(".")[0] in self.names:
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: Any) -> types.ModuleType:
+        """An empty module that has everything."""
+        module = types.ModuleType(spec.name)
+        module.__version__ = "0"  # type: ignore[attr-defined]
+        module.__getattr__ = lambda name: getattr(_Anything("module", (), {}), name)  # type: ignore[method-assign]
+        return module
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """There is nothing to run."""
+
+
+def record(megatron: Path, ascendspeed: Path | None, pretended: Sequence[str] = (), strict: bool = True) -> dict[str, dict[str, Any]]:
+    """Import the checkouts and return each one's table: origin, commit, options.
+
+    Args:
+        megatron: checkout of Megatron-LM.
+        ascendspeed: of AscendSpeed or MindSpeed; None for Megatron-LM alone.
+        pretended: modules that need not be there.
+        strict: raise ValueError for an option that a table cannot express; otherwise its name is in ``unrecorded``.
+    """
+    sys.meta_path.append(_Pretended(pretended))
+    sys.path[:0] = [str(megatron), *([str(ascendspeed)] if ascendspeed else [])]
     sys.argv = ["pretrain_gpt.py"]  # MindSpeed reads it when it is imported
-    importlib.import_module(f"{package_of(ascendspeed)}.{ADAPTOR}")
+    if ascendspeed:
+        importlib.import_module(f"{package_of(ascendspeed)}.{ADAPTOR}")
     arguments = importlib.import_module("megatron.training.arguments")
-    full = options(_parser_of(arguments.parse_args))
-    plain = options(_parser_of(inspect.unwrap(arguments.parse_args)))
-    return {
-        "Megatron-LM": {"origin": "Megatron-LM", "commit": _commit(megatron), "options": plain},
-        "AscendSpeed": {"origin": "AscendSpeed", "commit": _commit(ascendspeed), "options": additions(plain, full)},
-    }
+    unrecorded: list[str] | None = None if strict else []
+    full = _options(_parser_of(arguments.parse_args), unrecorded)
+    plain = _options(_parser_of(inspect.unwrap(arguments.parse_args)), None if strict else [])
+    tables = {"Megatron-LM": {"origin": "Megatron-LM", "commit": _commit(megatron), "options": plain}}
+    if ascendspeed:
+        tables["AscendSpeed"] = {"origin": "AscendSpeed", "commit": _commit(ascendspeed), "options": additions(plain, full)}
+    return tables if strict else {**tables, "unrecorded": {"options": unrecorded}}
 
 
 def main() -> None:
     """Write both tables, or print them."""
     parser = argparse.ArgumentParser(description="Record upstream's option tables.")
     parser.add_argument("--megatron", type=Path, required=True, help="a Megatron-LM checkout at the stack's commit")
-    parser.add_argument("--ascendspeed", type=Path, required=True, help="an AscendSpeed or MindSpeed checkout at the stack's commit")
+    parser.add_argument("--ascendspeed", type=Path, help="an AscendSpeed or MindSpeed checkout at the stack's commit; without it Megatron-LM's alone")
     parser.add_argument("--stack", help="write the tables of this stack's stand-ins; without it they are printed in one line")
+    parser.add_argument("--pretend", default="", help="modules that need not be there, with commas between; only to look at options")
     given = parser.parse_args()
-    found = record(given.megatron.resolve(), given.ascendspeed.resolve())
+    if given.stack is not None and (given.ascendspeed is None or given.pretend):
+        parser.error("--stack wants --ascendspeed, and no --pretend: what is kept is recorded from whole parsers")
+    found = record(given.megatron.resolve(), given.ascendspeed and given.ascendspeed.resolve(), given.pretend.split(","), given.stack is not None)
     if given.stack is None:
         print(json.dumps(found))
         return

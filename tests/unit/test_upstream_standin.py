@@ -174,9 +174,25 @@ def test_recording_an_option() -> None:
         {"options": ["--no-this"], "dest": "this", "action": "store_false", "default": True, "group": "some"},
         {"options": ["--kind"], "dest": "kind", "action": "store", "default": "slow", "group": "some",
          "type": "str", "nargs": None, "choices": ["fast", "slow"], "parsed_by": "<lambda>"}]
+    parser = argparse.ArgumentParser()
+    group = parser.add_argument_group(title="some")
+    group.add_argument("--folder", default=os.getcwd())
+    assert record_arguments.options(parser)[0]["default"] == "."
     group.add_argument("--odd", type=Path)
     with pytest.raises(ValueError, match=r"--odd.*cannot record"):
         record_arguments.options(parser)
+
+
+def test_what_was_recorded_makes_the_same_parser(standins: Path) -> None:
+    parser = argparse.ArgumentParser()
+    group = parser.add_argument_group(title="some")
+    group.add_argument("--this", action=argparse.BooleanOptionalAction, default=True)
+    group.add_argument("--kind", type=lambda name: Kind[name], default=Kind.slow, choices=list(Kind), nargs="+")
+    group.add_argument("--much", action="store_const", const=3, dest="count", required=True)
+    recorded = record_arguments.options(parser)
+    again = module("megatron.training.arguments").add_recorded_options(argparse.ArgumentParser(), recorded)
+    assert recorded[0]["options"] == ["--this", "--no-this"]
+    assert record_arguments.options(again) == [{key: value for key, value in entry.items() if key != "parsed_by"} for entry in recorded]
 
 
 def test_recording_needs_one_package_with_an_adaptor(tmp_path: Path) -> None:

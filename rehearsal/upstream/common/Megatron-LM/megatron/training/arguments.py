@@ -26,7 +26,11 @@ def add_recorded_options(parser: argparse.ArgumentParser, entries: list[dict[str
                  if entry.get(key) is not None or key == "default"}
         if entry.get("type"):
             words["type"] = _TYPES[entry["type"]]
-        group.add_argument(*entry["options"], **words)
+        names = entry["options"]
+        if entry["action"] == "boolean_optional":
+            words["action"] = argparse.BooleanOptionalAction  # which makes the other names itself
+            names = [name for name in names if not name.startswith("--no-")]
+        group.add_argument(*names, **words)
     return parser
 
 
