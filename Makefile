@@ -1,7 +1,8 @@
-# make rehearsal   the whole site.yml on two pretend nodes of this machine
+# make rehearsal   the whole site.yml on two pretend nodes of this machine; STACK=current: with the other stack
 # make test        lint, unit tests, and the site on two molecule nodes, faults included
 # make test-faults what the product says of 122 composed and 19 injected faults, scored; two nodes of its own
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
+# make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
 # make test-vm     sharing by NFS, on two virtual machines
 # make clean       remove everything that these made
