@@ -9,11 +9,17 @@ from __future__ import annotations
 import inspect
 from typing import Any, Iterator, Mapping
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _plan_rules_model, _plan_rules_options, _plan_rules_training
+from ansible_collections.ascend.cluster.plugins.module_utils import (
+    _plan_rules_model,
+    _plan_rules_optimizer,
+    _plan_rules_options,
+    _plan_rules_training,
+)
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_options import words
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Finding, Plan, Rule, Stack
 
-RULES = (*_plan_rules_options.RULES, *_plan_rules_model.RULES, *_plan_rules_training.RULES)
+RULES = (*_plan_rules_options.RULES, *_plan_rules_model.RULES, *_plan_rules_training.RULES,
+         *_plan_rules_optimizer.RULES)
 
 
 def _holding(stack: Stack) -> Iterator[tuple[Rule, Mapping[str, Any]]]:

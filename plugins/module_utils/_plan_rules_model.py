@@ -1,6 +1,7 @@
 """Rules of a plan: ranks, groups and the model.
 
-Lines are those of Megatron-LM 9de386d0, where a file without a folder is one of megatron/training/, and of AscendSpeed (AS) 9264e3c0.
+Lines are those of Megatron-LM 9de386d0, where a file without a folder is one of megatron/training/, and of AscendSpeed (AS) 9264e3c0; those of
+current are of Megatron-LM a845aa7e and MindSpeed 57a33053.
 """
 from __future__ import annotations
 

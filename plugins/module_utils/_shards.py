@@ -14,6 +14,7 @@ class Rank(NamedTuple):
 
     folder: str  # mp_rank_TT[_PPP][_EEE] (get_checkpoint_name), of which it reads, and may write
     writes: bool
+    writes_optimizer: bool  # the distributed optimizer's file beside it
     weights: tuple[int, ...]  # its tensor rank, its tensor rank among the experts, its expert rank, and its stage
 
 
@@ -63,12 +64,15 @@ def ranks(plan: Plan, written_where: str) -> list[Rank]:
     if sizes.stage % (sizes.expert_tensor * sizes.expert) != 0:
         raise ValueError(f"the {sizes.stage} ranks of a stage are no multiple of expert tensor size x expert parallel size, "
                          f"{sizes.expert_tensor} x {sizes.expert}")
+    experts = plan.has("num_experts") or sizes.expert > 1
     found = []
     for rank in range(plan.world):
         among_experts, expert, writes = WRITTEN_WHERE[written_where](rank, sizes)
         tensor, pipeline = rank % sizes.tensor, rank // sizes.stage
         folder = f"mp_rank_{tensor:02d}{f'_{pipeline:03d}' if stages > 1 else ''}{f'_{expert:03d}' if sizes.expert > 1 else ''}"
-        found.append(Rank(folder, writes, (tensor, among_experts, expert, pipeline)))
+        # One that is first in a group of an optimizer writes it: that of all else, and that of the experts (ChainedOptimizer.save_parameter_state).
+        optimizer = rank % sizes.stage < sizes.tensor or (writes and experts)
+        found.append(Rank(folder, writes, optimizer, (tensor, among_experts, expert, pipeline)))
     return found
 
 
@@ -84,8 +88,7 @@ class _Checkpoint:
         read = Plan(plan, stack, nproc_per_node * nnodes)
         self._ranks, self._each = ranks(read, stack["rules"]["shards"]["written_where"]), nproc_per_node
         self._folder = checkpoint_folder(iteration)
-        own = read.flag("use_distributed_optimizer") and not read.flag("no_save_optim")
-        self._files = ["model_optim_rng.pt", "distrib_optim.pt"] if own else ["model_optim_rng.pt"]
+        self._optimizer = read.flag("use_distributed_optimizer") and not read.flag("no_save_optim")
 
     def _of(self, node: int) -> list[Rank]:
         if not 0 <= node < len(self._ranks) // self._each:
@@ -94,11 +97,14 @@ class _Checkpoint:
 
     def written(self, node: int) -> set[str]:
         """What the ranks of a node write."""
-        return {f"{self._folder}/{rank.folder}/{name}" for rank in self._of(node) if rank.writes for name in self._files}
+        files = {f"{self._folder}/{rank.folder}/model_optim_rng.pt" for rank in self._of(node) if rank.writes}
+        if self._optimizer:
+            files |= {f"{self._folder}/{rank.folder}/distrib_optim.pt" for rank in self._of(node) if rank.writes_optimizer}
+        return files
 
     def read(self, node: int) -> set[str]:
         """What the ranks of a node read."""
-        return self.written(node) | {f"{self._folder}/{rank.folder}/{self._files[0]}" for rank in self._of(node)}
+        return self.written(node) | {f"{self._folder}/{rank.folder}/model_optim_rng.pt" for rank in self._of(node)}
 
 
 def expected_shards(plan: Mapping[str, Any], stack: Stack, node_rank: int, nproc_per_node: int, nnodes: int,

@@ -140,6 +140,15 @@ def test_distributed_optimizer_has_a_file_of_its_own() -> None:
     assert len(_shards.expected_shards({**plan, "no-save-optim": True}, STACK, 0, 8, 2, 1000)) == 8
 
 
+def test_without_experts_context_ranks_share_the_distributed_optimizers_file() -> None:
+    # Each of two context ranks writes the weights of their stage; the optimizer's file the first of their group alone.
+    plan = {"context-parallel-size": 2, "use-distributed-optimizer": True}
+    files = [[path.split("/")[2] for path in _shards.expected_shards(plan, STACK, node, 1, 2, 10)] for node in (0, 1)]
+    assert files == [["distrib_optim.pt", "model_optim_rng.pt"], ["model_optim_rng.pt"]]
+    both = [_shards.expected_shards({**plan, "num-experts": 2}, STACK, node, 1, 2, 10) for node in (0, 1)]
+    assert both[0] == both[1]
+
+
 def test_filters() -> None:
     assert len(_shards.required_shards(RECIPE, STACK, 1, 8, 2, 1000)) == 8
     with pytest.raises(ValueError, match=r"node rank 2 is outside 0..1"):

@@ -43,6 +43,9 @@ STRICTER = {
 
 # Rules that none of these plans breaks.
 UNASKED: dict[str, str] = {}
+# Combinations that say themselves why they are refused.
+BECAUSE = {f"combinations:{option}:{option}" for combination in DATA["rules"]["combinations"]["of"] if "because" in combination
+           for option in combination["expect"]}
 
 
 def leave_as_roles_do(megatron: Path, accelerator: Path) -> None:

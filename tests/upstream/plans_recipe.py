@@ -43,6 +43,7 @@ UNASKED = {
     "known_options": "no other stack's options are asked for",
     "shards": "every rank's file is written where expert groups lie across replicas",
 }
+BECAUSE: set[str] = set()
 
 
 def leave_as_roles_do(megatron: Path, accelerator: Path) -> None:

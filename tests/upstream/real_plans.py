@@ -2,8 +2,8 @@
 
 What is common to the stacks: ``real_<stack>.py`` beside it is run in a Python that has torch, with the stand-ins and a checkout of each project,
 left as the roles do, on PYTHONPATH. Without a word, it answers lines of questions, ``{"words": [command line], "world_size": n, "folders": bool}``,
-by lines ``{"accepted": bool, "stage": …, "message": …, "iterations": n, "folders": [[checkpoint file, whether it is written] of every rank]}``. With
-the word ``options`` it lists the real parser's.
+by lines ``{"accepted": bool, "stage": …, "message": …, "iterations": n, "folders": [[checkpoint file, whether the rank writes it, whether it
+writes the optimizer's] of every rank]}``. With the word ``options`` it lists the real parser's.
 """
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class World:
 
 # Of the words of a command line: do what pretrain() does before the first iteration, yield the name of each step before it is done.
 Start = Callable[[list[str], World], Iterator[str]]
-# Of a world that has been started: [checkpoint file, whether it is written] of every rank, and the iterations.
+# Of a world that has been started: [checkpoint file, whether it is written, whether the distributed optimizer's is] of every rank.
 Folders = Callable[[World], list[list[Any]]]
 
 

@@ -72,11 +72,13 @@ def start(words: list[str], world: real_plans.World) -> Iterator[str]:
 
 
 def folders(world: real_plans.World) -> list[list[Any]]:
-    """File that each rank reads, and whether it writes it (checkpointing.py:287-288)."""
+    """File that each rank reads, whether it writes it (checkpointing.py:287-288), and the optimizer's beside it (ChainedOptimizer.save_parameter_state)."""
     found = []
     for rank in range(world.size):
         join(world, rank)
-        found.append([checkpointing.get_checkpoint_name("", real_plans.FOLDERS_OF_ITERATION), mpu.get_data_modulo_expert_parallel_rank() == 0])
+        first = mpu.get_data_modulo_expert_parallel_rank() == 0
+        found.append([checkpointing.get_checkpoint_name("", real_plans.FOLDERS_OF_ITERATION), first,
+                      mpu.get_data_parallel_rank(with_context_parallel=True) == 0 or (first and bool(global_vars.get_args().num_experts))])
     return found
 
 
