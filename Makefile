@@ -9,7 +9,7 @@
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-faults test-upstream test-vm bench lint unit shim molecule clean
+.PHONY: rehearsal test test-faults test-upstream check-upstream test-vm bench lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +27,7 @@ PLAN ?= small
 STACK ?= recipe
 # vm: two virtual machines, the data shared by NFS, a reboot of the worker; with the stand-ins and a small plan of its own.
 NODES ?= containers
-export MEGATRON_URL ASCENDSPEED_URL STACK
+export MEGATRON_URL ASCENDSPEED_URL STACK MINDSPEED_URL MEGATRON_VERSION MINDSPEED_VERSION
 
 rehearsal: $(VENV)/.done .rehearsal/.packages $(if $(filter vm,$(NODES)),.rehearsal/.machines)
 	python -m rehearsal run --nodes $(NODES) --stack $(STACK) --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
@@ -67,6 +67,11 @@ test-faults: $(VENV)/.done .rehearsal/.packages
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
 	python -m rehearsal.artifacts real $(STACK)
 	pytest tests/upstream
+
+# With `current`, unless STACK is told.
+check-upstream: STACK := $(if $(filter file,$(origin STACK)),current,$(STACK))
+check-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
+	python -m rehearsal.check_upstream --stack $(STACK)
 
 # Alone on the machine, please: it fails when a ratio misses its limit.
 bench: .rehearsal/bench/venv/.done
