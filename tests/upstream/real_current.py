@@ -157,6 +157,8 @@ def answers(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for number, question in enumerate(questions):
         try:
             alike[needed_patches(question["words"])].append(number)
+        except ImportError as error:
+            raise RuntimeError(f"not to be asked here, {error}: {question['words']}") from error
         except (Exception, SystemExit) as error:
             found[number] = real_plans.refusal("patches", error)
     for numbers in alike.values():
