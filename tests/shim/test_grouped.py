@@ -95,6 +95,7 @@ def test_it_refuses_by_name_what_it_does_not_do(given: dict[str, Any], said: str
         ({"group_list": torch.tensor([3, 9], dtype=torch.int32)}, ValueError, "torch.int32"),
         ({"group_list": torch.tensor([[3, 9]])}, ValueError, "one dimension"),
         ({"group_list": torch.tensor([3, 4, 9])}, ValueError, "2 weights for 3 groups"),
+        ({"weight": [torch.ones(3, 6, 4)]}, ValueError, "3 weights for 2 groups"),
         ({"weight": [torch.ones(2, 5, 4)]}, ValueError, r"group_type 0 takes .* got \(9, 6\) and \[\(2, 5, 4\)\]"),
         ({"weight": [torch.ones(2, 6, 4).double()]}, TypeError, "float64"),
         ({"group_type": 2}, ValueError, r"group_type 2 takes .* got \(9, 6\)"),
