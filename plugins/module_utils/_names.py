@@ -12,6 +12,8 @@ from ansible_collections.ascend.cluster.plugins.module_utils._renamed import REN
 # Of all names of the roles none but a variant of the same is this close: plan_tensor_parallel_size is .89 from
 # plan_tensor_model_parallel_size, cluster_uuid .83 from cluster_unit.
 _CLOSE = 0.88
+# The become plugins' variables for the user, which come before a task's become_user.
+_BECOME = ("ansible_become_user", "ansible_su_user", "ansible_sudo_user")
 
 
 def of_roles(project: Path) -> tuple[set[str], set[str], tuple[str, ...]]:
@@ -70,6 +72,12 @@ def judge(names: Mapping[str, Iterable[str]], known: Iterable[str], project: Pat
             if name not in skipped and not name.startswith(("ansible_", "_")):
                 owners.setdefault(name, []).append(host)
     found: dict[str, list[str]] = {"errors": [], "warnings": []}
+    for name in _BECOME:
+        hosts = [host for host, some in names.items() if name in set(some)]
+        if hosts:
+            found["errors"].append(
+                f"{name} is set for {_where(hosts, len(names))}, and beats the user that a task names: what has to be done as cluster_user would be done as "
+                "another one. Remove it where it is set (the inventory, group_vars, host_vars or -e); tasks that need root become root without it.")
     for name, hosts in sorted(owners.items()):
         ours = name.startswith(begins)
         where = _where(hosts, len(names))

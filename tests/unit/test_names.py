@@ -56,6 +56,14 @@ def test_other_names_are_left_alone(name: str) -> None:
     assert judge(name) == {"errors": [], "warnings": []}
 
 
+@pytest.mark.parametrize("name", ["ansible_become_user", "ansible_su_user", "ansible_sudo_user"])
+def test_a_variable_that_beats_the_user_of_a_task_is_an_error(name: str) -> None:
+    found = _names.judge({"node1": ["x"], "node2": [name]}, (), ROOT)
+    assert found["warnings"] == []
+    assert len(found["errors"]) == 1
+    assert found["errors"][0].startswith(f"{name} is set for node2, and beats the user that a task names")
+
+
 def test_a_removed_variable_is_an_error_that_says_what_takes_its_place() -> None:
     found = judge("cluster_group")
     assert found["warnings"] == []

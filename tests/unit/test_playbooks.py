@@ -71,3 +71,28 @@ def test_a_site_maps_its_own_group_onto_that_one(tmp_path):
     status, output = play(tmp_path, inventory, str(show))
     assert status == 0, output
     assert "msg: node3-node1-node2 master node3" in output
+
+
+@pytest.mark.parametrize(("playbook", "tags", "said"), [
+    ("playbooks/node_base.yml", "dataset", "Nothing in this playbook has the tag dataset: it holds node_base alone. Run site.yml with that tag,"),
+    ("playbooks/node_base.yml", "launch,conda_env_verify", "has the tag launch, conda_env_verify: it holds node_base alone."),
+    ("playbooks/preflight.yml", "always", "it holds preflight and pretrain alone."),
+    ("playbooks/stop.yml", "pretrain", "Nothing in this playbook has the tag pretrain: it has no tags."),
+    ("playbooks/stacks.yml", "launch", "it has no tags."),
+])
+def test_a_tag_of_another_playbook_is_refused(tmp_path, playbook, tags, said):
+    status, output = play(tmp_path, {"ascend_nodes": {"hosts": {"node1": HERE}}}, playbook, "--tags", tags)
+    assert status == 2, output
+    assert said in output
+    assert output.count("TASK [") == 1
+
+
+@pytest.mark.parametrize(("playbook", "tags"), [
+    ("site.yml", "dataset"), ("playbooks/node_base.yml", "node_base_verify"), ("playbooks/node_base.yml", "dataset,configure"),
+    ("playbooks/pretrain.yml", "pretrain"), ("playbooks/preflight.yml", "pretrain"), ("playbooks/stop.yml", "all"),
+])
+def test_a_tag_of_this_playbook_is_taken(tmp_path, playbook, tags):
+    """The next complaint is about the nodes, of which there are none."""
+    status, output = play(tmp_path, {}, playbook, "--tags", tags)
+    assert status == 2, output
+    assert "The inventory group ascend_nodes is not there" in output

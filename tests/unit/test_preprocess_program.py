@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import multiprocessing
 import os
@@ -26,6 +27,9 @@ from tokenizers import Tokenizer
 from tests.unit.preprocess_tools import PROGRAM, csv_file, files, jsonl, mixtral_like, names, parquet, program, read, run, variant, write_tokenizer
 
 ROOT = Path(__file__).parents[2]
+# A few bytes in the middle are gone: an invalid block.
+DAMAGED_GZIP = gzip.compress(b"text,more\n" + bytes(range(32, 127)) * 40, mtime=0)
+DAMAGED_GZIP = DAMAGED_GZIP[:30] + b"\xff" * 40 + DAMAGED_GZIP[70:]
 WHOLE = {f"a_text_document.{end}" for end in ("bin", "idx", "manifest.json")}
 
 
@@ -331,6 +335,9 @@ def test_corrupt_parquet(damage: str, tokenizer: Path, tmp_path: Path, capsys: p
     ("x.jsonl", b'{"text": "a\xff"}\n', "not valid UTF-8"),
     ("x.jsonl", b'{"text": "\\ud800"}\n', "half of a surrogate pair"),
     ("x.json.gz", b"not gzip", "cannot be read as JSON lines"),
+    ("x.json.gz", DAMAGED_GZIP, "cannot be read as JSON lines"),
+    ("x.json.gz", DAMAGED_GZIP[:-20], "cannot be read as JSON lines"),
+    ("x.csv.gz", DAMAGED_GZIP, "cannot be read as CSV"),
     ("x.csv", b"other,more\n1,2\n", "x.csv has no column 'text'"),
     ("x.csv", b"", "x.csv has no column 'text'"),
     ("x.csv", b'text,more\n"a\nb",1\nx\n', "x.csv, line 4: 1 fields, expected 2"),

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import Any, Iterable, Iterator, NamedTuple
 
@@ -19,6 +20,8 @@ from preprocess_data.messages import PreprocessError
 
 # An Arrow array of strings has 32-bit offsets.
 LARGEST_DOCUMENT = (1 << 31) - (1 << 20)
+# What reading a file gives, compressed or not, that is cut off or damaged.
+UNREADABLE = (OSError, EOFError, zlib.error)
 
 
 class Chunk(NamedTuple):
@@ -189,7 +192,7 @@ class JsonSource(Source):
     def _blocks(self) -> Iterator[bytes]:
         """The file in blocks of whole lines, about a chunk each."""
         held: list[bytes] = []
-        with self.reading("JSON lines", OSError, EOFError), self._stream() as stream:
+        with self.reading("JSON lines", *UNREADABLE), self._stream() as stream:
             if stream.peek(3)[:3] == b"\xef\xbb\xbf":  # a byte order mark
                 stream.read(3)
             for data in iter(lambda: stream.read(self.chunk), b""):
@@ -239,7 +242,7 @@ class CsvSource(Source):
     def arrays(self) -> Iterator[Any]:
         """See `Source.arrays`."""
         csv.field_size_limit((1 << 31) - 1)
-        with self.reading("CSV", OSError, EOFError), self._stream() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
+        with self.reading("CSV", *UNREADABLE), self._stream() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as stream:
             rows = csv.reader(stream, strict=True)
             try:
                 for held in self._held(rows):
