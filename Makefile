@@ -1,14 +1,15 @@
-# make rehearsal   the whole site.yml on two pretend nodes of this machine
+# make rehearsal   the whole site.yml on two pretend nodes of this machine; STACK=current: with the other stack
 # make test        lint, unit tests, and the site on two molecule nodes, faults included
 # make test-faults what the product says of 122 composed and 19 injected faults, scored; two nodes of its own
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
+# make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
 # make test-vm     sharing by NFS, on two virtual machines
 # make clean       remove everything that these made
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-faults test-upstream test-vm bench lint unit shim molecule clean
+.PHONY: rehearsal test test-faults test-upstream check-upstream test-vm bench lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,14 +23,18 @@ ARGS ?=
 # auto: the real Megatron-LM and AscendSpeed where their urls answer, else the stand-ins. PLAN=recipe: 2 x 8 ranks, TP2 PP4 EP2.
 UPSTREAM ?= auto
 PLAN ?= small
+# recipe: Megatron-LM and AscendSpeed of 2024; current: those of 2026 (docs/stacks.md).
+STACK ?= recipe
 # vm: two virtual machines, the data shared by NFS, a reboot of the worker; with the stand-ins and a small plan of its own.
 NODES ?= containers
-export MEGATRON_URL ASCENDSPEED_URL
+export MEGATRON_URL ASCENDSPEED_URL STACK MINDSPEED_URL MEGATRON_VERSION MINDSPEED_VERSION
 
 rehearsal: $(VENV)/.done .rehearsal/.packages $(if $(filter vm,$(NODES)),.rehearsal/.machines)
-	python -m rehearsal run --nodes $(NODES) --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
+	python -m rehearsal run --nodes $(NODES) --stack $(STACK) --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
 
-test: lint unit shim molecule
+# Two at a time: playing against the nodes is waiting for the most part.
+test: $(VENV)/.done .rehearsal/.packages
+	$(MAKE) --jobs=2 --output-sync=line molecule lint unit shim
 
 lint: $(VENV)/.done .rehearsal/.packages
 	ruff check .
@@ -60,8 +65,13 @@ test-faults: $(VENV)/.done .rehearsal/.packages
 
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
-	python -m rehearsal.artifacts real
+	python -m rehearsal.artifacts real $(STACK)
 	pytest tests/upstream
+
+# With `current`, unless STACK is told.
+check-upstream: STACK := $(if $(filter file,$(origin STACK)),current,$(STACK))
+check-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
+	python -m rehearsal.check_upstream --stack $(STACK)
 
 # Alone on the machine, please: it fails when a ratio misses its limit.
 bench: .rehearsal/bench/venv/.done

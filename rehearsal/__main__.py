@@ -1,6 +1,7 @@
 """Run the real site.yml on pretend nodes of this machine.
 
-    python -m rehearsal run [--nodes containers|vm] [--upstream auto|real|standin] [--plan small|recipe] [-- ARGUMENTS OF ansible-playbook]
+    python -m rehearsal run [--nodes containers|vm] [--stack recipe|current] [--upstream auto|real|standin]
+                            [--plan small|recipe] [-- ARGUMENTS OF ansible-playbook]
 
 Brings up the nodes, builds what they are given, runs site.yml on inventory/rehearsal, and ends with a summary.
 On virtual machines the data is shared by NFS, and it goes on: the worker is rebooted, and site.yml run again must find all in place.
@@ -22,7 +23,7 @@ from pathlib import Path
 import ansible_runner
 import yaml
 
-from rehearsal import artifacts, containers, machines, nodes
+from rehearsal import artifacts, containers, machines, nodes, stacks
 from rehearsal.report import Report
 
 PLAYBOOK = nodes.PROJECT / "site.yml"
@@ -36,6 +37,11 @@ def plan_files(kind: str, upstream: str, plan: str) -> list[str]:
     """Files of variables for a kind of nodes and of upstream code and a plan, relative to the project, later ones stronger."""
     wanted = {"real": upstream == "real", "recipe": plan == "recipe", "vm": kind == "vm"}
     return [f"rehearsal/plans/{name}.yml" for name, applies in wanted.items() if applies]
+
+
+def _variables(kind: str, stack: str, upstream: str, plan: str) -> list[str]:
+    """The words that give ansible-playbook the variables of a rehearsal."""
+    return ["-e", f"cluster_stack={stack}", *(word for name in plan_files(kind, upstream, plan) for word in ("-e", f"@{name}"))]
 
 
 def play(arguments: list[str], report: Report) -> bool:
@@ -78,15 +84,15 @@ def again_after_reboot(arguments: list[str], report: Report) -> bool:
     return not problems
 
 
-def rehearse(kind: str, upstream: str, plan: str, arguments: list[str], report: Report) -> bool:
+def rehearse(kind: str, stack: str, upstream: str, plan: str, arguments: list[str], report: Report) -> bool:
     """Make nodes and artifacts where they are missing, and run site.yml. Returns whether all of it succeeded."""
     report.begin_stage("Build what the nodes are given")
-    artifacts.build(upstream, log=report.doing)
+    artifacts.build(upstream, [stack], log=report.doing)
     report.begin_stage("Bring up the nodes")
     npus = 2
     for name in plan_files(kind, upstream, plan):
         npus = yaml.safe_load((nodes.PROJECT / name).read_text(encoding="utf-8")).get("plan_nproc_per_node", npus)
-    words = [word for name in plan_files(kind, upstream, plan) for word in ("-e", f"@{name}")] + arguments
+    words = [*_variables(kind, stack, upstream, plan), *arguments]
     if kind == "vm":
         machines.up(npus=npus, log=report.doing)
     else:
@@ -98,19 +104,20 @@ def rehearse(kind: str, upstream: str, plan: str, arguments: list[str], report: 
     return succeeded
 
 
-def facts(kind: str, upstream: str, plan: str) -> dict[str, str]:
+def facts(kind: str, stack: str, upstream: str, plan: str) -> dict[str, str]:
     """What a person wants to know at the end: nodes, versions, and where things lie."""
     folder = machines.FOLDER if kind == "vm" else containers.FOLDER
     listed = json.loads((folder / "nodes.json").read_text(encoding="utf-8")) if (folder / "nodes.json").exists() else {}
     found = {"nodes": ", ".join(f"{name} ({node['address']})" for name, node in listed.items())}
-    found.update(artifacts.versions(upstream))
+    found.update(artifacts.versions(upstream, stack))
     found["look around"] = f"ssh -F {os.path.relpath(folder / 'config')} node1"
-    found["on the nodes"] = "/opt/ascend-cluster/runs/current (script, log, result), /opt/ascend-cluster/Megatron-LM/ckpt (checkpoint)"
+    found["on the nodes"] = ("/opt/ascend-cluster/runs/current (script, log, result), "
+                             f"/opt/ascend-cluster{stacks.read(stack)['folder']}/Megatron-LM/ckpt (checkpoint)")
     if kind == "vm":
         found["consoles"] = f"{os.path.relpath(folder)}/node*/console.log"
         found["end the machines"] = "python -m rehearsal.machines down"
     found["one step again"] = " ".join(
-        ["ansible-playbook -i inventory/rehearsal", *(f"-e @{name}" for name in plan_files(kind, upstream, plan)), "playbooks/<step>.yml"])
+        ["ansible-playbook -i inventory/rehearsal", *_variables(kind, stack, upstream, plan), "playbooks/<step>.yml"])
     found["clean up"] = "make clean"
     return found
 
@@ -122,6 +129,7 @@ def main() -> int:
     parser.add_argument("command", choices=["run"])
     parser.add_argument("--nodes", choices=["containers", "vm"], default="containers",
                         help="vm: two virtual machines, the data shared by NFS, the stand-in trainer, and a reboot of the worker")
+    parser.add_argument("--stack", choices=stacks.NAMES, default="recipe", help="which software trains (stacks/)")
     parser.add_argument("--upstream", choices=["auto", "real", "standin"], default="auto",
                         help="train with the real Megatron-LM and AscendSpeed, or with the stand-ins; auto: the real ones where their "
                              "urls (MEGATRON_URL, ASCENDSPEED_URL or the roles' own) answer")
@@ -140,12 +148,12 @@ def main() -> int:
     with Report(nodes.STATE / "logs" / f"rehearsal-{stamp}.log") as report:
         upstream = "standin"
         try:
-            upstream = artifacts.choose("standin" if wanted.nodes == "vm" else wanted.upstream)
+            upstream = artifacts.choose("standin" if wanted.nodes == "vm" else wanted.upstream, wanted.stack)
             why = ""
             if wanted.nodes == "containers" and wanted.upstream == "auto":
                 why = " (their urls answer)" if upstream == "real" else " (the urls of the real code do not answer)"
             report.line(f"Training code: {upstream}{why}")
-            succeeded = rehearse(wanted.nodes, upstream, wanted.plan, arguments, report)
+            succeeded = rehearse(wanted.nodes, wanted.stack, upstream, wanted.plan, arguments, report)
         except (nodes.NodesError, artifacts.ArtifactsError) as error:
             report.line(f"FAILED: {error}")
             succeeded = False
@@ -153,7 +161,7 @@ def main() -> int:
             report.line("Interrupted. A training that was started goes on; `make rehearsal` follows it, "
                         "playbooks/stop.yml stops it.")
             succeeded = False
-        report.summary(succeeded, facts(wanted.nodes, upstream, wanted.plan))
+        report.summary(succeeded, facts(wanted.nodes, wanted.stack, upstream, wanted.plan))
     return 0 if succeeded else 1
 
 

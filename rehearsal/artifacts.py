@@ -1,9 +1,10 @@
 """Everything that the nodes of a rehearsal are given, in ``.rehearsal/artifacts``: built once, kept until its inputs change.
 
-``python -m rehearsal.artifacts [standin|real]`` builds them.
+``python -m rehearsal.artifacts [standin|real] [STACK ...]`` builds them, for all stacks unless told which.
 """
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -12,16 +13,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Sequence
 
-import yaml
-
-from rehearsal import nodes, synthetic, upstream, wheelhouse
+from rehearsal import nodes, stacks, synthetic, upstream, wheelhouse
 from rehearsal.hardware import cann, conda
 from rehearsal.npu_on_cpu import build as shim
 
 FOLDER = nodes.STATE / "artifacts"
-CANN_VERSION = "8.0.RC1"
 ROWS = 2000
 
 # What gives the url of each repository of the real code another value.
@@ -75,14 +73,10 @@ def _kept(name: str, inputs: str, make: Callable[[Path], None], log: Log) -> Pat
     return folder
 
 
-def repositories() -> dict[str, tuple[str, str]]:
-    """Name to (url, commit) of the real code: as the roles have it, the urls overridden by MEGATRON_URL and ASCENDSPEED_URL."""
-    found = {}
-    for name, variable in VARIABLES.items():
-        role = variable[:-len("_URL")].lower()
-        defaults = yaml.safe_load((nodes.PROJECT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
-        found[name] = (os.environ.get(variable) or defaults[f"{role}_url"], defaults[f"{role}_version"])
-    return found
+def repositories(stack: str) -> dict[str, tuple[str, str]]:
+    """Name to (url, commit) of a stack's real code: as its file has it, the urls overridden by MEGATRON_URL and ASCENDSPEED_URL."""
+    sources = {name: stacks.read(stack)["sources"][variable[:-len("_URL")].lower()] for name, variable in VARIABLES.items()}
+    return {name: (os.environ.get(VARIABLES[name]) or source["url"], source["commit"]) for name, source in sources.items()}
 
 
 def _git(*words: str, timeout: float | None = None) -> str:
@@ -104,16 +98,16 @@ def answers(url: str) -> bool:
     return True
 
 
-def choose(wanted: str) -> str:
-    """Settle ``auto``: ``real`` where both urls answer, else ``standin``."""
+def choose(wanted: str, stack: str) -> str:
+    """Settle ``auto``: ``real`` where both urls of a stack answer, else ``standin``."""
     if wanted != "auto":
         return wanted
-    return "real" if all(answers(url) for url, _ in repositories().values()) else "standin"
+    return "real" if all(answers(url) for url, _ in repositories(stack).values()) else "standin"
 
 
-def _make_real_sources(folder: Path) -> None:
-    """Bundle the pinned commits of the real repositories."""
-    for name, (url, commit) in repositories().items():
+def _make_real_sources(folder: Path, stack: str) -> None:
+    """Bundle the pinned commits of a stack's real repositories."""
+    for name, (url, commit) in repositories(stack).items():
         bare = folder / f"{name}.git"
         try:
             _git("clone", "--quiet", "--bare", url, str(bare))
@@ -130,16 +124,23 @@ def _make_real_sources(folder: Path) -> None:
         (folder / f"{name}.commit").write_text(commit, encoding="utf-8")
 
 
-def build(upstream_kind: str = "standin", log: Log = print) -> None:
+def build(upstream_kind: str = "standin", wanted: Sequence[str] = tuple(stacks.NAMES), log: Log = print) -> None:
     """Build what is missing or outdated.
 
     Args:
         upstream_kind: ``standin``, or ``real`` for the real Megatron-LM and AscendSpeed from their urls.
+        wanted: the stacks whose sources are needed; hardware and wheels are made for all.
         log: told what is built.
 
     Raises:
         ArtifactsError: naming what could not be built.
     """
+    # Two targets of make may want them at once.
+    with nodes.locked(nodes.STATE / "artifacts.lock"):
+        _build(upstream_kind, wanted, log)
+
+
+def _build(upstream_kind: str, wanted: Sequence[str], log: Log) -> None:
     here = Path(__file__).parent
     arch = platform.machine()
 
@@ -147,41 +148,53 @@ def build(upstream_kind: str = "standin", log: Log = print) -> None:
         synthetic.make_parquet(folder / "alpaca.parquet", ROWS)
         synthetic.make_tokenizer(folder / "tokenizer")
 
-    def make_standin_sources(folder: Path) -> None:
-        for name, (_, commit) in upstream.make_bundles(folder).items():
+    def make_standin_sources(folder: Path, stack: str) -> None:
+        for name, (_, commit) in upstream.make_bundles(folder, stack).items():
             (folder / f"{name}.commit").write_text(commit, encoding="utf-8")
 
-    _kept("hardware", _digest(here / "hardware", CANN_VERSION, arch), lambda folder: _make_hardware(folder, arch), log)
-    _kept("wheels", _digest(here / "npu_on_cpu", here / "constraints.txt", here / "wheelhouse.py", arch), lambda folder: _make_wheels(folder, arch), log)
-    if upstream_kind == "real":
-        _kept("sources-real", _digest(json.dumps(repositories())), _make_real_sources, log)
-    else:
-        _kept("sources-standin", _digest(here / "upstream"), make_standin_sources, log)
+    _kept("hardware", _digest(here / "hardware", *_cann_versions(), arch), lambda folder: _make_hardware(folder, arch), log)
+    _kept("wheels", _digest(here / "npu_on_cpu", here / "constraints.txt", here / "wheelhouse.py", *_torch_npu_versions(), arch),
+          lambda folder: _make_wheels(folder, arch), log)
+    for stack in wanted:
+        if upstream_kind == "real":
+            _kept(f"sources-real-{stack}", _digest(json.dumps(repositories(stack))), functools.partial(_make_real_sources, stack=stack), log)
+        else:
+            _kept(f"sources-standin-{stack}", _digest(here / "upstream"), functools.partial(make_standin_sources, stack=stack), log)
     _kept("data", _digest(here / "synthetic.py", str(ROWS)), make_data, log)
 
 
+def _cann_versions() -> list[str]:
+    return [stacks.read(stack)["cann"]["version"] for stack in stacks.NAMES]
+
+
+def _torch_npu_versions() -> list[str]:
+    return [wheel["version"] for stack in stacks.NAMES for wheel in stacks.read(stack)["environment"]["wheels"] if wheel["name"] == "torch_npu"]
+
+
 def _make_hardware(folder: Path, arch: str) -> None:
-    cann.build_cann(folder, CANN_VERSION, arch)
+    for version in _cann_versions():
+        cann.build_cann(folder, version, arch)
     conda.build_conda(folder, arch)
 
 
 def _make_wheels(folder: Path, arch: str) -> None:
-    shim.build_wheels(folder)
+    for version in _torch_npu_versions():
+        shim.build_wheels(folder, version)
     wheelhouse.build_wheelhouse(folder, arch)
 
 
-def versions(upstream_kind: str) -> dict[str, str]:
+def versions(upstream_kind: str, stack: str) -> dict[str, str]:
     """Names and versions of what the nodes are given, for the summary; empty before anything was built."""
-    commits = {path.stem: path.read_text(encoding="utf-8")[:12] for path in sorted((FOLDER / f"sources-{upstream_kind}").glob("*.commit"))}
+    commits = {path.stem: path.read_text(encoding="utf-8")[:12] for path in sorted((FOLDER / f"sources-{upstream_kind}-{stack}").glob("*.commit"))}
     if not commits:
         return {}
     kind = "the real code" if upstream_kind == "real" else "stand-ins"
-    return {"simulated": f"CANN {CANN_VERSION}, npu-smi, hccn_tool, conda; torch_npu and apex over CPU and gloo",
+    return {"stack": stack, "simulated": f"CANN {stacks.read(stack)['cann']['version']}, npu-smi, hccn_tool, conda; torch_npu and apex over CPU and gloo",
             "training code": f"{kind}: " + ", ".join(f"{name} {commit}" for name, commit in commits.items())}
 
 
 if __name__ == "__main__":
     try:
-        build(sys.argv[1] if len(sys.argv) > 1 else "standin")
+        build(sys.argv[1] if len(sys.argv) > 1 else "standin", sys.argv[2:] or stacks.NAMES)
     except ArtifactsError as failed:
         sys.exit(str(failed))

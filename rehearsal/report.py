@@ -15,6 +15,8 @@ from rich.table import Table
 
 _ITERATION = re.compile(r"iteration +(\d+)/(\d+) \| lm loss ([\d.eE+-]+|nan|inf)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# The first play of each playbook: site.yml has it a dozen times.
+NO_STAGE = "Refuse a run that would do nothing"
 
 
 @dataclass
@@ -100,7 +102,9 @@ class Report:
         if event.get("stdout"):
             self.log(event["stdout"])
         if kind == "playbook_on_play_start":
-            self.begin_stage(str(data.get("name") or data.get("play") or "play"))
+            name = str(data.get("name") or data.get("play") or "play")
+            if name != NO_STAGE:
+                self.begin_stage(name)
         elif kind in ("playbook_on_task_start", "playbook_on_handler_task_start"):
             self.doing(str(data.get("task", "")))
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):

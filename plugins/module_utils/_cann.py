@@ -1,4 +1,4 @@
-"""CANN's packages, by version: what their archives are called, and which of those installed counts.
+"""CANN's packages, by version: what they are called (a stack's layouts say it), and which of those installed counts.
 
 Up to 8.4 every version is a folder below ascend-toolkit, whose link `latest`, or links in a folder `latest`, name the one
 in use; there is one set_env.sh for all. From 8.5 on a version is a folder cann-<version> with a set_env.sh of its own,
@@ -10,31 +10,38 @@ from __future__ import annotations
 import glob
 import os
 import re
-from typing import Any
+from typing import Any, Mapping, Sequence
 
 # Where the kernels are recorded, seen from the folder of a version: from 8.5 on, and before.
 _KERNEL_RECORDS = ("*-linux/ascend_ops_install.info", "opp_kernel/version.info", "*-linux/ascend_kernels*_install.info")
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """The first two numbers of a version (8.5.0-beta.1: 8 and 5)."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+def order(version: str) -> tuple[float, ...]:
+    """Where a version stands among others: 8.0.RC1 before 8.0.RC3 before 8.0.0; 8.5.0-beta.1 as 8.5.0; 8.5 before all of 8.5."""
+    numbers = [int(number) for number in re.findall(r"\d+", version)]
+    candidate = re.search(r"\.RC(\d+)", version, re.IGNORECASE)
+    return (*numbers[:2], int(candidate[1]) if candidate else float("inf") if len(numbers) > 2 else 0)
 
 
-def kernels_archive(version: str, arch: str, chip: str = "910b") -> str:
-    """Name of the archive with the kernels (compiled operators).
-
-    It got the architecture with 8.0.RC3, and became the operators' package with 8.5.
+def layout(layouts: Sequence[Mapping[str, str]], version: str, arch: str, path: str) -> dict[str, str]:
+    """The names of the newest layout that a version is not older than.
 
     Args:
-        version: of the kernels, such as 8.0.RC1.
+        layouts: of a stack: ``from``, the version from which on it holds, and names in which ``{version}``, ``{arch}`` and ``{path}`` stand.
+        version: such as 8.0.RC1.
         arch: as `uname -m` prints it.
-        chip: as the vendor writes it in the name.
+        path: where CANN is installed.
+
+    Raises:
+        ValueError: when all layouts are for newer versions.
     """
-    if numbers(version) >= (8, 5):
-        return f"Ascend-cann-{chip}-ops_{version}_linux-{arch}.run"
-    no_architecture = numbers(version) < (8, 0) or re.match(r"8\.0\.RC[12]\b", version)
-    return f"Ascend-cann-kernels-{chip}_{version}_linux{'' if no_architecture else '-' + arch}.run"
+    fitting = [one for one in layouts if order(str(one["from"])) <= order(version)]
+    if not fitting:
+        oldest = min((str(one["from"]) for one in layouts), key=order)
+        raise ValueError(f"CANN {version} (cann_toolkit_version) is older than all that this stack knows, expected {oldest} or newer: set "
+                         "cann_toolkit_version, or cluster_stack to a stack that goes with it.")
+    newest = max(fitting, key=lambda one: order(str(one["from"])))
+    return {name: text.format(version=version, arch=arch, path=path) for name, text in newest.items() if name != "from"}
 
 
 def value(path: str, *keys: str) -> str:

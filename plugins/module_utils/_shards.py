@@ -53,7 +53,7 @@ def ranks(plan: Plan, written_where: str) -> list[Rank]:
     """What each rank of the world has to do with a checkpoint; tensor ranks are innermost, pipeline stages outermost in both stacks.
 
     Raises:
-        ValueError: when the ranks do not divide into replicas and expert groups.
+        ValueError: when the ranks do not divide into replicas and groups of experts.
     """
     if not plan.dp:
         raise ValueError(f"world size {plan.world} is not a multiple of TP x PP x CP = {plan.tp * plan.pp * plan.cp}")

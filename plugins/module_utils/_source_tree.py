@@ -21,6 +21,8 @@ _CALL = re.compile(r"^(?P<indent>[ \t]+)pretrain\s*\(")
 _INSTALL = re.compile(r"^\s*install\((?P<names>.*)\)\s*" + re.escape(MARK))
 _IMPORT = re.compile(r"^(?:import\s+(?P<module>[\w.]+)|from\s+(?P<package>[\w.]+)\s+import\s+(?P<name>\w+))", re.MULTILINE)
 
+_TORCH = re.compile(r"^import torch\s*$", re.MULTILINE)
+
 _BLOCK = ("# BEGIN ascend.cluster\n", "# END ascend.cluster\n")
 
 
@@ -42,17 +44,36 @@ def read_hooks(text: str) -> list[str]:
     return []
 
 
-def insert_hooks(text: str, names: Sequence[str]) -> str:
+def insert_adaptor(text: str, adaptor: str) -> str:
+    """The script with an import of the module ``adaptor`` after its `import torch`, unless it imports it already.
+
+    Raises:
+        TreeError: there is no line `import torch`.
+
+    """
+    if not adaptor or adaptor in read_imports(text):
+        return text
+    found = _TORCH.search(text)
+    if not found:
+        raise TreeError(f"no line `import torch` at its top level, which the import of {adaptor} has to follow")
+    line = found.group().splitlines()[0].rstrip()
+    at = found.start() + len(line)
+    end = "\r\n" if text[at:at + 2] == "\r\n" else "\n"
+    return f"{text[:at]}{end}import {adaptor}  {MARK}{text[at:]}"
+
+
+def insert_hooks(text: str, names: Sequence[str], adaptor: str = "") -> str:
     """The script with exactly the hooks ``names``, installed in its ``__main__`` block just before ``pretrain(...)``.
 
-    Two lines at most. A line anywhere near the imports would make the patches of AscendSpeed reject; here they
-    apply and reverse with the hooks in place. Without names this is :func:`strip_hooks`.
+    Two lines at most, and one for an ``adaptor``, see :func:`insert_adaptor`. A line anywhere near the imports would make the
+    patches of AscendSpeed reject, so whoever has patches has no such adaptor; the others apply and reverse with the hooks in
+    place. Without names and adaptor this is :func:`strip_hooks`.
 
     Raises:
         TreeError: there is no such block, or no such call in it.
 
     """
-    lines = strip_hooks(text).splitlines(True)
+    lines = insert_adaptor(strip_hooks(text), adaptor).splitlines(True)
     if not names:
         return "".join(lines)
     inside = False

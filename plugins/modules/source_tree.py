@@ -7,7 +7,7 @@ module: source_tree
 short_description: A git checkout with the patches of AscendSpeed and the project's hooks
 description:
   - Tells what of a work tree is ours (patches, hooks) and what somebody else edited.
-  - Puts the hooks into the training script or takes everything of ours away, and never touches anything else.
+  - Puts hooks and adaptor into the training script or takes everything of ours away, and never touches anything else.
   - Run it as the owner of the tree; git refuses others.
 options:
   path:
@@ -26,6 +26,10 @@ options:
     type: list
     elements: str
     default: []
+  adaptor:
+    description: Module that the script shall import after C(import torch), where no patch does it.
+    type: str
+    default: ""
   exclude:
     description: Patterns that the repository is to overlook, for RV(missing).
     type: list
@@ -39,7 +43,7 @@ options:
   state:
     description:
       - V(inspected) only looks.
-      - V(hooked) gives the script exactly O(hooks).
+      - V(hooked) gives the script exactly O(hooks) and O(adaptor).
       - V(plain) takes hooks and patches away; refused when there are edits besides.
     type: str
     choices: [inspected, hooked, plain]
@@ -85,13 +89,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils._source_tree import SourceTree, TreeError, insert_hooks
 
 
-def hook(tree: SourceTree, names: list[str], dry: bool) -> dict[str, Any]:
+def hook(tree: SourceTree, names: list[str], adaptor: str, dry: bool) -> dict[str, Any]:
     """Give the script exactly the hooks ``names``. Returns changed and diff."""
     path = tree.path / tree.script
     before = tree.script_text()
     if not before:
         raise TreeError(f"{path} does not exist or is empty")
-    after = insert_hooks(before, names)
+    after = insert_hooks(before, names, adaptor)
     if after != before and not dry:
         path.write_bytes(after.encode())
     diff = {"before": before, "after": after, "before_header": str(path), "after_header": str(path)}
@@ -114,6 +118,7 @@ def main() -> None:
             "patches": {"type": "path"},
             "script": {"type": "str", "default": "pretrain_gpt.py"},
             "hooks": {"type": "list", "elements": "str", "default": []},
+            "adaptor": {"type": "str", "default": ""},
             "exclude": {"type": "list", "elements": "str", "default": []},
             "beside": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "default": "inspected", "choices": ["inspected", "hooked", "plain"]},
@@ -125,7 +130,7 @@ def main() -> None:
     try:
         tree = SourceTree(given["path"], given["patches"], given["script"])
         if given["state"] == "hooked":
-            result = hook(tree, given["hooks"], module.check_mode)
+            result = hook(tree, given["hooks"], given["adaptor"], module.check_mode)
         elif given["state"] == "plain":
             result = plain(tree, module.check_mode)
         result.update(tree.inspect(given["exclude"], given["beside"]))

@@ -1,7 +1,8 @@
-"""Git bundles of the stand-ins of Megatron-LM and AscendSpeed.
+"""Git bundles of the stand-ins of a stack's Megatron-LM and AscendSpeed (MindSpeed, as it is called today).
 
-Their sources lie beside this file. The commits are made with a fixed author and date, so that the same sources
-give the same shas on every machine, and a rehearsal can pin them as a site pins upstream's.
+A stand-in's sources are those in ``common`` and the few in the stack's own folder beside it, which is named as the
+file in ``stacks``. The commits are made with a fixed author and date, so that the same sources give the same shas on
+every machine, and a rehearsal can pin them as a site pins upstream's.
 """
 from __future__ import annotations
 
@@ -12,11 +13,37 @@ import tempfile
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
+COMMON = FOLDER / "common"
 NAMES = ("Megatron-LM", "AscendSpeed")
 BRANCH = "master"
 _DATE = "2024-04-24T09:36:55+0000"
 _LATER = "2024-04-25T09:36:55+0000"
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.egg-info", "build", ".mypy_cache", ".ruff_cache")
+_LEFT_OUT = ("__pycache__", "*.pyc", "*.so", "*.egg-info", "build", ".mypy_cache", ".ruff_cache")
+
+
+def stacks() -> list[str]:
+    """Names of the stacks that have stand-ins."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{NAMES[0]}") if path.parent != COMMON)
+
+
+def assemble(name: str, stack: str, tree: Path) -> None:
+    """Lay the sources of a stack's stand-in together in the folder ``tree``.
+
+    Raises:
+        ValueError: for a stack without stand-ins, or a file that is both common and the stack's own.
+    """
+    if stack not in stacks():
+        raise ValueError(f"there is no stand-in for the stack {stack}: expected one of {', '.join(stacks())}, or the folder {FOLDER / stack / name}")
+    for source in (COMMON / name, FOLDER / stack / name):
+        for folder, folders, files in os.walk(source):
+            ignored = shutil.ignore_patterns(*_LEFT_OUT)(folder, [*folders, *files])
+            folders[:] = sorted(set(folders) - ignored)
+            for file in sorted(set(files) - ignored):
+                target = tree / Path(folder).relative_to(source) / file
+                if target.exists():
+                    raise ValueError(f"{target.relative_to(tree)} of {name} is both in {COMMON.name} and in {stack}: keep one of them")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(folder) / file, target)
 
 
 def _git(folder: Path, *words: str, date: str = _DATE) -> str:
@@ -32,24 +59,25 @@ def _git(folder: Path, *words: str, date: str = _DATE) -> str:
     return done.stdout.strip()
 
 
-def make_bundle(name: str, out_dir: Path) -> tuple[Path, str]:
+def make_bundle(name: str, out_dir: Path, stack: str) -> tuple[Path, str]:
     """Make ``<out_dir>/<name>.bundle`` and return its path and the commit to pin.
 
     The branch in it has one commit more than the pin, as upstream's moved on: a clone alone is not the pinned tree.
 
     Raises:
+        ValueError: as :func:`assemble`.
         subprocess.CalledProcessError: when git fails.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     bundle = out_dir.resolve() / f"{name}.bundle"
     with tempfile.TemporaryDirectory() as temporary:
         tree = Path(temporary) / name
-        shutil.copytree(FOLDER / name, tree, ignore=_LEFT_OUT)
+        assemble(name, stack, tree)
         for path in tree.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         _git(tree, "init", "--quiet", "--object-format=sha1", f"--initial-branch={BRANCH}")
         _git(tree, "add", "--all", "--force")
-        _git(tree, "commit", "--quiet", "--message", f"{name} stand-in")
+        _git(tree, "commit", "--quiet", "--message", f"{name} stand-in of the stack {stack}")
         commit = _git(tree, "rev-parse", "HEAD")
         readme = tree / "README.md"
         readme.write_text(readme.read_text() + "\nA later commit than the one that rehearsals pin.\n")
@@ -60,6 +88,6 @@ def make_bundle(name: str, out_dir: Path) -> tuple[Path, str]:
     return bundle, commit
 
 
-def make_bundles(out_dir: Path | str) -> dict[str, tuple[Path, str]]:
-    """Make the bundles of both stand-ins: name to (path of the bundle, commit to pin)."""
-    return {name: make_bundle(name, Path(out_dir)) for name in NAMES}
+def make_bundles(out_dir: Path | str, stack: str) -> dict[str, tuple[Path, str]]:
+    """Make the bundles of a stack's stand-ins: name to (path of the bundle, commit to pin)."""
+    return {name: make_bundle(name, Path(out_dir), stack) for name in NAMES}

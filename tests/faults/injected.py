@@ -146,7 +146,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="rows to play; all when none is named")
     wanted = parser.parse_args()
     rows = [row for row in table() if not wanted.names or row["name"] in wanted.names]
-    artifacts.build("standin")
+    artifacts.build("standin", ["recipe"])
     FOLDER.mkdir(parents=True, exist_ok=True)
     results = []
     try:

@@ -203,7 +203,7 @@ def test_code_among_the_files_runs_as_in_the_training_and_nothing_stays(tmp_path
 
 
 def test_writing_tokenizer_json_anew_is_offered_where_it_helps(tmp_path: Path) -> None:
-    launch = argparse.Namespace(seq_length=64, vocab_extra_ids=0, tokenizer_not_use_fast=False)
+    launch = argparse.Namespace(tokenizer_type="PretrainedFromHF", seq_length=64, vocab_extra_ids=0, tokenizer_not_use_fast=False)
     tokenizer = check.load_training(folder_of(tmp_path, {**mixtral_like(), "post_processor": None}, **LLAMA), launch)
     ids = [tokenizer.encode("the fox")]
     assert check.rewritten(preprocessor, tokenizer, launch, ["the fox"], ids)

@@ -28,13 +28,23 @@ def test_names_carry_versions_and_tags(tmp_path: Path, machine: str) -> None:
             assert not [name for name in archive.namelist() if "__pycache__" in name]
 
 
+def test_one_code_stands_for_several_versions(tmp_path: Path) -> None:
+    first, second = (build_wheels(tmp_path, version)[0] for version in ("2.1.0.post3", "2.7.1.post8"))
+    contents = []
+    for wheel in (first, second):
+        with zipfile.ZipFile(wheel) as archive:
+            contents.append({name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name})
+    assert contents[0] == contents[1]
+    assert "torch_npu/dynamo/torchair/__init__.py" in contents[0]
+
+
 def test_pip_installs_them_and_they_know_their_version(tmp_path: Path) -> None:
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     wheels = build_wheels(tmp_path / "wheels", python_tag=tag)
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--target", str(target)]
     subprocess.run([*pip, *map(str, wheels)], check=True, capture_output=True)
-    program = "import apex, torch_npu; print(torch_npu.__version__, torch_npu.__file__, apex.__file__)"
+    program = "import apex, torch_npu, torchair; print(torch_npu.__version__, torch_npu.__file__, apex.__file__)"
     done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(target)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["2.1.0.post3", str(target / "torch_npu" / "__init__.py"), str(target / "apex" / "__init__.py")]

@@ -87,6 +87,19 @@ one = [rank]; dist.broadcast_object_list(one, src=3); assert one == [3]
 try: dist.new_group([0, 1, 2, 3], backend="nccl", pg_options=object())
 except NotImplementedError as error: assert "pg_options" in str(error)
 else: raise SystemExit("pg_options accepted")
+from torch_npu._C._distributed_c10d import ProcessGroupHCCL
+options = ProcessGroupHCCL.Options(); assert options.hccl_config == {}
+options.hccl_config["group_name"] = "lost"; assert options.hccl_config == {}
+options.hccl_config = {"group_name": "tp", "hccl_buffer_size": 200}; assert options.hccl_config == {"group_name": "tp", "hccl_buffer_size": 200}
+x = full(rank, 1); dist.all_reduce(x, group=dist.new_group([0, 1, 2, 3], backend="nccl", pg_options=options)); same(x, full(6, 1))
+def refused(kind, said, action):
+    try: action()
+    except kind as error: assert said in str(error), error
+    else: raise SystemExit(f"{said} accepted")
+refused(NotImplementedError, "hccl_config['hccl_algo']", lambda: setattr(options, "hccl_config", {"hccl_algo": "x"}))
+refused(TypeError, "hccl_config['hccl_buffer_size'] is '200', not int", lambda: setattr(options, "hccl_config", {"hccl_buffer_size": "200"}))
+refused(NotImplementedError, "Options.op_timeout", lambda: setattr(options, "op_timeout", 1))
+refused(NotImplementedError, "ProcessGroupHCCL(…)", lambda: ProcessGroupHCCL(None, 0, 1))
 try: dist.new_group([0, 1, 2, 3], backend="cpu:mpi,npu:hccl")
 except NotImplementedError as error: assert "cpu:mpi,npu:hccl" in str(error)
 else: raise SystemExit("mpi accepted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Callable
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -137,6 +138,63 @@ def test_checkpoints_made_on_an_npu_are_loaded_onto_the_cpu(python: Run) -> None
     )
 
 
+def test_what_megatron_asks_of_a_tensor_on_the_device(python: Run) -> None:
+    good(
+        python("""
+        import torch, torch_npu
+        x = torch.ones(2)
+        assert x.record_stream(torch.npu.current_stream()) is None
+        assert not x.is_cuda
+        from torch_npu.contrib import transfer_to_npu
+        assert x.is_cuda and torch.nn.Parameter(x).is_cuda
+        # megatron/core/transformer/moe/moe_utils.py:754
+        assert x.to(torch.device("cpu"), non_blocking=True).numpy().tolist() == [1.0, 1.0]
+        assert torch.qint8 in torch_npu.unsupported_dtype and torch.int8 not in torch_npu.unsupported_dtype
+        """)
+    )
+
+
+def test_random_states_by_the_module_of_their_own(python: Run) -> None:
+    good(
+        python("""
+        import torch, torch_npu
+        from torch_npu.contrib import transfer_to_npu
+        from torch.cuda import random
+        state = random.get_rng_state(); a = torch.rand(3); random.set_rng_state(state); assert torch.equal(a, torch.rand(3))
+        random.manual_seed(5); assert random.initial_seed() == 5
+        """)
+    )
+
+
+def test_converters_to_torchairs_graphs_are_forgotten(python: Run) -> None:
+    good(
+        python("""
+        import torch, torch_npu
+        import torchair
+        from torchair import ge, register_fx_node_ge_converter
+        from torchair.ge import DataType, Tensor, TensorSpec
+        def converter(): raise SystemExit("was run")
+        assert register_fx_node_ge_converter(None)(converter) is converter
+        for module, name in ((torchair, "get_npu_backend"), (ge, "custom_op"), (torch_npu.dynamo, "npugraph_ex")):
+            try: getattr(module, name)
+            except NotImplementedError as error: assert f"{name} is not part of the rehearsal" in str(error), error
+            else: raise SystemExit(f"{name} is there")
+        """)
+    )
+
+
+def test_the_version_of_cann_is_read_where_torch_npu_reads_it(python: Run, tmp_path: Path) -> None:
+    program = "import torch_npu; from torch_npu.utils.collect_env import get_cann_version; print(get_cann_version())"
+    assert python(program, ASCEND_HOME_PATH="").stdout == "not known\n"
+    assert python(program, ASCEND_HOME_PATH=str(tmp_path)).stdout == "not known\n"
+    for folder, version in (("compiler", "8.9"), ("x86_64-linux", "9.1.0")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ascend_toolkit_install.info").write_text(f"package_name=Ascend-cann-toolkit\nversion={version}\narch=x86_64\n")
+    (tmp_path / "x86_64-linux/other.info").write_text("version=1\n")
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert python(program, ASCEND_HOME_PATH=str(tmp_path / "link")).stdout == "9.1.0\n"
+
+
 def test_absent_names_are_refused_by_name_and_probed_sanely(python: Run) -> None:
     good(
         python("""
@@ -144,7 +202,8 @@ def test_absent_names_are_refused_by_name_and_probed_sanely(python: Run) -> None
         from torch_npu.contrib import transfer_to_npu
         for module, name in ((torch_npu, "npu_fusion_attention_grad"), (torch_npu.npu, "set_per_process_memory_fraction"),
                              (torch_npu.utils if hasattr(torch_npu, "utils") else __import__("torch_npu.utils").utils, "set_seed"),
-                             (torch_npu.contrib, "module"), (apex, "amp")):
+                             (torch_npu.contrib, "module"), (apex, "amp"), (torch_npu._C, "_npu_init"),
+                             (torch_npu._C._distributed_c10d, "ParallelStore")):
             assert not hasattr(module, name) and getattr(module, name, 1) == 1
             try: getattr(module, name)
             except NotImplementedError as error: assert f"{module.__name__}.{name} is not part of the rehearsal" in str(error), error

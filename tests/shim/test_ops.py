@@ -80,6 +80,17 @@ def test_attention_accepts_masks_of_the_documented_shapes() -> None:
         torch.testing.assert_close(torch_npu.npu_fusion_attention(q, k, v, HEADS, "BNSD", atten_mask=mask)[0], expected)
 
 
+@pytest.mark.parametrize(("rows", "columns", "dtype"), [(8, 8, torch.bool), (8, 12, torch.uint8), (12, 8, torch.bool), (2100, 2100, torch.bool)])
+def test_attention_expands_the_compressed_causal_mask(rows: int, columns: int, dtype: torch.dtype) -> None:
+    q, k, v = torch.randn(1, 2, rows, 4), torch.randn(1, 2, columns, 4), torch.randn(1, 2, columns, 4)
+    # sparse_mode 2 looks at neither number of tokens.
+    out = torch_npu.npu_fusion_attention(
+        q, k, v, 2, "BNSD", atten_mask=causal(2048, 2048).to(dtype), scale=0.5, sparse_mode=2, pre_tockens=1, next_tockens=0
+    )[0]
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=~causal(rows, columns), scale=0.5)
+    torch.testing.assert_close(out, expected)
+
+
 def test_attention_drops_by_keep_prob() -> None:
     q, k, v = qkv(kv_heads=HEADS)
     out = torch_npu.npu_fusion_attention(q, k, torch.ones_like(v), HEADS, "BNSD", keep_prob=0.5)[0]
@@ -98,7 +109,8 @@ def test_attention_drops_by_keep_prob() -> None:
         ({"prefix": [1, 1]}, "prefix"),
         ({"actual_seq_qlen": [8]}, "actual_seq_qlen"),
         ({"actual_seq_kvlen": [8]}, "actual_seq_kvlen"),
-        ({"sparse_mode": 2, "atten_mask": causal()}, "sparse_mode=2"),
+        ({"sparse_mode": 3, "atten_mask": causal(2048, 2048)}, "sparse_mode=3"),
+        ({"sparse_mode": 4, "atten_mask": causal(2048, 2048)}, "sparse_mode=4"),
         ({"inner_precise": 2}, "inner_precise=2"),
         ({"pse": torch.zeros(1, HEADS, 1024, SEQUENCE)}, "pse"),
     ],
@@ -119,6 +131,10 @@ def test_attention_refuses_by_name_what_it_does_not_do(given: dict[str, object],
         ({"atten_mask": causal().float()}, TypeError, "not bool or uint8"),
         ({"atten_mask": ~causal(), "next_tockens": 0}, ValueError, "must agree"),
         ({"atten_mask": causal(), "pre_tockens": 2}, ValueError, "pre_tockens=2"),
+        ({"sparse_mode": 2}, ValueError, "no atten_mask"),
+        ({"sparse_mode": 2, "atten_mask": causal()}, ValueError, r"atten_mask \(8, 8\) is another"),
+        ({"sparse_mode": 2, "atten_mask": ~causal(2048, 2048)}, ValueError, "true above the diagonal"),
+        ({"sparse_mode": 2, "atten_mask": causal(2048, 2048).float()}, TypeError, "not bool or uint8"),
     ],
 )
 def test_attention_says_what_is_wrong(given: dict[str, object], error: type[Exception], said: str) -> None:

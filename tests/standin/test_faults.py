@@ -10,7 +10,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_a_killed_data_worker_is_told_as_torch_tells_it() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "rehearsal/upstream/Megatron-LM/megatron/training"), "PYTHONDONTWRITEBYTECODE": "1",
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "rehearsal/upstream/common/Megatron-LM/megatron/training"), "PYTHONDONTWRITEBYTECODE": "1",
                    "RANK": "1", "STANDIN_FAULT": "worker", "STANDIN_RANK": "1", "STANDIN_AT": "3"}
     done = subprocess.run([sys.executable, "-c", "import faults; faults.after_iteration(3)"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1

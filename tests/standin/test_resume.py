@@ -1,4 +1,4 @@
-"""Upstream's resume defect in the stand-in, and the hook that repairs it: needs torch, so it is run by name."""
+"""The recipe's resume defect in its stand-in, and the hook that repairs it; the current one has none and needs no hook."""
 from __future__ import annotations
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PATHS = (PROJECT / "rehearsal/upstream/Megatron-LM", PROJECT / "roles/ascendspeed/files")
+HOOKS = PROJECT / "roles/ascendspeed/files"
 
 # Three steps, a checkpoint, three more: the parameters with and without having loaded it.
 PROGRAM = """
@@ -44,9 +44,11 @@ print("equal" if torch.equal(buffer, again) else "different", resumed.param_grou
 """
 
 
-@pytest.mark.parametrize(("defect", "hook", "found"), [
-    ("1", "", "different True"), ("1", "hook", "equal True"), ("0", "", "equal True"), ("0", "hook", "equal True")])
-def test_the_learning_rate_after_loading(defect: str, hook: str, found: str) -> None:
-    environment = {**os.environ, "STANDIN_RESUME_DEFECT": defect, "PYTHONPATH": os.pathsep.join(map(str, PATHS)), "PYTHONDONTWRITEBYTECODE": "1"}
+@pytest.mark.parametrize(("stack", "defect", "hook", "found"), [
+    ("recipe", "1", "", "different True"), ("recipe", "1", "hook", "equal True"), ("recipe", "0", "", "equal True"), ("recipe", "0", "hook", "equal True"),
+    ("current", "1", "", "equal True")])
+def test_the_learning_rate_after_loading(trees: dict[str, Path], stack: str, defect: str, hook: str, found: str) -> None:
+    environment = {**os.environ, "STANDIN_RESUME_DEFECT": defect, "PYTHONPATH": os.pathsep.join(map(str, (trees[stack] / "Megatron-LM", HOOKS))),
+                   "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", PROGRAM, hook], env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == (found, 0), done.stderr

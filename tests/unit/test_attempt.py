@@ -84,7 +84,7 @@ def test_helpers_that_load_say_nothing(tmp_path: Path) -> None:
     program = ROOT / "roles/megatron/files/load_helpers.py"
 
     def say() -> str:
-        return subprocess.run([sys.executable, str(program), str(tmp_path)], capture_output=True, text=True, check=True).stdout
+        return subprocess.run([sys.executable, str(program), str(tmp_path), "helpers"], capture_output=True, text=True, check=True).stdout
 
     library = tmp_path / f"helpers{sysconfig.get_config_var('EXT_SUFFIX')}"
     assert str(library) in say()

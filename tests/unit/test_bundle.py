@@ -211,14 +211,14 @@ def test_the_rehearsal_does_not_bundle_a_shallow_clone(full: Path, commit: str, 
     git(tmp_path, "clone", "--quiet", "--depth", "2", f"file://{full}", "shallow")
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr(artifacts, "repositories", lambda: {"Megatron-LM": (f"file://{full}", commit), "AscendSpeed": (str(tmp_path / "shallow"), commit)})
+    monkeypatch.setattr(artifacts, "repositories", lambda stack: {"Megatron-LM": (f"file://{full}", commit), "AscendSpeed": (str(tmp_path / "shallow"), commit)})
     with pytest.raises(artifacts.ArtifactsError, match=r"AscendSpeed .*shallow is a shallow clone.*git fetch --unshallow.*ASCENDSPEED_URL"):
-        artifacts._make_real_sources(out)
+        artifacts._make_real_sources(out, "recipe")
     assert not (out / "AscendSpeed.bundle").exists()
     git(tmp_path / "shallow", "fetch", "--quiet", "--unshallow")
     fresh = tmp_path / "fresh"
     fresh.mkdir()
-    artifacts._make_real_sources(fresh)
+    artifacts._make_real_sources(fresh, "recipe")
     assert sorted(path.name for path in fresh.iterdir()) == [
         "AscendSpeed.bundle", "AscendSpeed.commit", "Megatron-LM.bundle", "Megatron-LM.commit"]
 
@@ -226,7 +226,7 @@ def test_the_rehearsal_does_not_bundle_a_shallow_clone(full: Path, commit: str, 
 def test_repositories_are_those_of_the_roles_or_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MEGATRON_URL", raising=False)
     monkeypatch.setenv("ASCENDSPEED_URL", "file:///srv/a")
-    found = artifacts.repositories()
+    found = artifacts.repositories("current")
     assert found["Megatron-LM"][0].endswith("Megatron-LM.git")
     assert found["AscendSpeed"][0] == "file:///srv/a"
     assert {len(commit) for _, commit in found.values()} == {40}

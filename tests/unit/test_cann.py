@@ -12,11 +12,11 @@ import jinja2
 import pytest
 import yaml
 from ansible.plugins.test import core
-from ansible_collections.ascend.cluster.plugins.filter import cann_kernels_archive
-from ansible_collections.ascend.cluster.plugins.module_utils import _cann, _wheels
+from ansible_collections.ascend.cluster.plugins.module_utils import _cann, _stack_data, _wheels
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCH = platform.machine()
+LAYOUTS = _stack_data.load("recipe", str(ROOT))["cann"]["layouts"]
 # https://gitee.com/ascend/pytorch (table of versions), as in the role's defaults.
 PAIRS = {"2.1.0.post3": ["8.0.RC1"], "2.7.1.post4": ["9.0.0"]}
 
@@ -69,6 +69,7 @@ class Ascend:
         names = ("home", "latest", "set_env", "info", "kernels_info", "kernels_src")
         given = {**defaults, "cann_toolkit_version": wanted, "cann_toolkit_install_path": str(self.root),
                  "ansible_facts": {"architecture": ARCH}, "cluster_project_dir": "/p"}
+        given["__cann_toolkit_layout"] = given["__cann_toolkit_kernels_layout"] = _cann.layout(LAYOUTS, wanted, ARCH, str(self.root))
         return {name: render(defaults[f"cann_toolkit_{name}"], given) for name in names}
 
     def state(self, wanted: str) -> dict[str, Any]:
@@ -80,7 +81,6 @@ def render(text: str, variables: dict[str, Any]) -> str:
     """What ansible makes of a text whose variables are texts again."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.tests.update(core.TestModule().tests())
-    environment.filters.update({f"ascend.cluster.{name}": call for name, call in cann_kernels_archive.FilterModule().filters().items()})
     while "{{" in text:
         known = {name: render(value, variables) if name in text and "{{" in str(value) else value for name, value in variables.items()}
         text = environment.from_string(text).render(known)
@@ -107,12 +107,15 @@ def ascend(tmp_path: Path) -> Ascend:
 ])
 def test_names_of_the_kernels_archive(version: str, name: str) -> None:
     """As in public download links and installation notes of each version."""
-    assert _cann.kernels_archive(version, "aarch64") == name
+    assert _cann.layout(LAYOUTS, version, "aarch64", "/A")["kernels"] == name
 
 
-def test_another_chip() -> None:
-    assert _cann.kernels_archive("8.5.0", "aarch64", "310p") == "Ascend-cann-310p-ops_8.5.0_linux-aarch64.run"
-    assert _cann.kernels_archive("8.0.0", "x86_64", "310p") == "Ascend-cann-kernels-310p_8.0.0_linux-x86_64.run"
+def test_a_layout_is_the_newest_that_fits() -> None:
+    layouts = [{"from": "9", "home": "{path}/new-{version}"}, {"from": "8.0.RC2", "home": "{path}/{arch}"}]
+    assert _cann.layout(layouts, "8.0.0", "aarch64", "/A") == {"home": "/A/aarch64"}
+    assert _cann.layout(layouts, "9.0.RC1", "aarch64", "/A") == {"home": "/A/new-9.0.RC1"}
+    with pytest.raises(ValueError, match=r"CANN 8\.0\.RC1 \(cann_toolkit_version\) is older than all that this stack knows, expected 8\.0\.RC2 or newer"):
+        _cann.layout(layouts, "8.0.RC1", "aarch64", "/A")
 
 
 def test_nothing_is_installed(ascend: Ascend) -> None:

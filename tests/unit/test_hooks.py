@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import sys
@@ -215,3 +216,24 @@ def test_the_signal_handler_names_a_device_for_any_backend(megatron: Any) -> Non
     run("signals")
     get_device = modules["megatron.training.dist_signal_handler"].get_device
     assert (get_device(), get_device(3)) == ("cuda", "cuda:3")
+
+
+def test_a_signal_handler_that_knows_hccl_is_left_alone(megatron: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def get_device(local_rank: Any = None) -> str:  # of NVIDIA
+        return {"nccl": "cuda", "gloo": "cpu"}["nccl"]
+
+    @functools.wraps(get_device)
+    def wrapped(*args: Any) -> str:  # by MindSpeed
+        return "cuda" if backend() == "hccl" else get_device(*args)
+
+    def either(local_rank: Any = None) -> str:
+        return "cuda" if backend() in ("nccl", "hccl") else "cpu"
+
+    def backend() -> str:
+        return "nccl"
+
+    for theirs, left in ((wrapped, True), (either, True), (get_device, False)):
+        modules = megatron(dist_signal_handler={"get_device": theirs})
+        run("signals")
+        assert (modules["megatron.training.dist_signal_handler"].get_device is theirs) is left
+        assert ("nothing here needs it" in capsys.readouterr().out) is left

@@ -308,7 +308,7 @@ def test_an_option_that_is_not_known_is_a_warning() -> None:
 def test_variables_of_their_own_are_those_of_the_role() -> None:
     defaults = yaml.safe_load((ROOT / "roles/plan/defaults/main.yml").read_text(encoding="utf-8"))
     others = {"plan_nproc_per_node", "plan_extra_arguments", "plan_deterministic"}
-    assert {f"plan_{name}" for name in OWN | set(stacks.PLAN)} >= defaults.keys() - others
+    assert {f"plan_{name}" for name in OWN | set(STACK["plan"])} >= defaults.keys() - others
     assert {f"plan_{name}" for name in OWN} <= defaults.keys()
 
 
@@ -318,7 +318,8 @@ def test_what_is_judged_is_what_is_launched(tmp_path: Path) -> None:
     role = [str(ROOT / f"roles/plan/{part}/main.yml") for part in ("defaults", "vars")]
     changes = {"plan_lr_warmup_fraction": False, "plan_extra_arguments": {"lr-warmup-iters": 0, "num-experts": "", "swiglu": False, "seed": None}}
     copy = {"ansible.builtin.copy": {"content": "{{ {'settings': plan_settings, 'argv': plan_argv} | to_json }}", "dest": str(tmp_path / "plan.json")}}
-    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": folders, "vars_files": role, "tasks": [copy]}]))
+    given = {**folders, "cluster_stack_data": STACK}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": given, "vars_files": role, "tasks": [copy]}]))
     subprocess.run(["ansible-playbook", tmp_path / "play.yml", "-e", json.dumps(changes)], cwd=ROOT, check=True, capture_output=True,
                    env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
     made = json.loads((tmp_path / "plan.json").read_text())

@@ -278,6 +278,7 @@ def test_a_canary_in_git_conda_pip_and_artifacts_is_seen_nowhere(site: tuple[Ser
         {"ansible.builtin.include_role": {"name": "ascend.cluster.conda_env", "tasks_from": "canary"}},
     ]}]))
     (tmp_path / "roles/conda_env").mkdir(parents=True)
+    (tmp_path / "stacks").symlink_to(ROOT / "stacks")
     for name in ("defaults", "vars", "templates", "files"):
         (tmp_path / "roles/conda_env" / name).symlink_to(ROOT / "roles/conda_env" / name)
     (tmp_path / "roles/conda_env/tasks").mkdir()

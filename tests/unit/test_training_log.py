@@ -27,6 +27,15 @@ def test_iterations_are_read_from_the_real_format():
     assert math.isnan(two.lm_loss)
 
 
+def test_a_line_of_core_v0_12_1():
+    # As printed; with --log-throughput one field more.
+    printed = (" [2026-11-26 06:25:24] iteration        1/       6 | consumed samples:            8 | elapsed time per iteration (ms): 15561.9 |"
+               "{} learning rate: 9.455245E-04 | global batch size:     8 | lm loss: 6.909760E+00 | loss scale: 1.0 | grad norm: 0.672 |"
+               " num zeros: 0 | number of skipped iterations:   0 | number of nan iterations:   0 |")
+    for more in ("", " throughput per GPU (TFLOP/s/GPU): 120.4 |"):
+        assert list(iterations([printed.format(more)])) == [Iteration(1, 6, 6.90976, 0.672, 15561.9)]
+
+
 def test_a_skipped_iteration_has_no_loss():
     assert next(iterations([line(7, "")])).lm_loss is None
 

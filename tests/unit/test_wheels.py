@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.ascend.cluster.plugins.module_utils import _artifact, _wheels
 from packaging import tags as packaging_tags
+
+from tests import stacks
 
 ROOT = Path(__file__).resolve().parents[2]
 TAGS = _wheels.predict_tags("3.8", "aarch64", "2.28")
@@ -205,13 +206,14 @@ def test_pairs() -> None:
     assert "not in the table conda_env_cann_pairs" in _wheels.pair_error("2.2.0", "9.9", PAIRS)
 
 
-def test_constraints_are_exact_and_cover_the_default_packages() -> None:
-    text = (ROOT / "roles/conda_env/files/constraints-py38.txt").read_text()
+@pytest.mark.parametrize("stack", stacks.NAMES)
+def test_constraints_are_exact_and_cover_the_default_packages(stack: str) -> None:
+    environment = stacks.read(stack)["environment"]
+    text = (ROOT / "roles/conda_env/files" / environment["constraints"]).read_text()
     pins = [line for line in text.splitlines() if line and not line.startswith("#")]
     names = {line.split("==")[0] for line in pins}
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][\w.]*", line) for line in pins)
-    defaults = yaml.safe_load((ROOT / "roles/conda_env/defaults/main.yml").read_text())
-    assert set(defaults["conda_env_packages"]) <= names
+    assert set(environment["packages"]) <= names
     assert not names & {"torch", "torch-npu", "apex", "pip"}
 
 

@@ -28,7 +28,7 @@ def ask():
     """Runs the asking program with the real code as the roles leave it, at the commits whose options are recorded."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     checkouts = []
-    for (name, commit), (url, _) in zip(plans.DATA["options"]["of"].items(), artifacts.repositories().values()):
+    for (name, commit), (url, _) in zip(plans.DATA["options"]["of"].items(), artifacts.repositories(plans.STACK).values()):
         checkouts.append(FOLDER / name)
         subprocess.run(["git", "clone", "--quiet", "--no-checkout", url, checkouts[-1]], check=True)
         subprocess.run(["git", "checkout", "--quiet", commit], cwd=checkouts[-1], check=True)

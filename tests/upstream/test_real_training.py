@@ -1,7 +1,13 @@
-"""The real Megatron-LM and AscendSpeed in the project's roles, launch script and hooks."""
+"""The real Megatron-LM and AscendSpeed (MindSpeed) in the project's roles, launch script and hooks: of the stack that STACK names."""
 import re
 
-RUN = "/opt/ascend-cluster/runs/current"
+from tests import stacks
+from tests.playing import WORKSPACE
+from tests.upstream.conftest import STACK
+
+DATA = stacks.read(STACK)
+RUN = f"{WORKSPACE}/runs/current"
+MEGATRON = f"{WORKSPACE}{DATA['folder']}/Megatron-LM"
 LINE = re.compile(r"iteration +(\d+)/ .*learning rate: (\S+) .*lm loss: (\S+) .*grad norm: (\S+)")
 
 
@@ -17,16 +23,16 @@ def test_the_loss_falls_and_the_checkpoint_is_there(site, trained):
     assert losses[-1] < losses[0]
     # TP2 PP2 EP2 on 2 x 4 ranks: pipeline stage 0 is node1, stage 1 node2.
     for node, stage in (("node1", "000"), ("node2", "001")):
-        shards = site.run(node, "cd /opt/ascend-cluster/Megatron-LM/ckpt/Mixtral-8x7B/iter_0000008 && ls -d *").stdout.split()
+        shards = site.run(node, f"cd {MEGATRON}/ckpt/Mixtral-8x7B/iter_0000008 && ls -d *").stdout.split()
         assert shards == [f"mp_rank_{tensor:02d}_{stage}_{expert:03d}" for tensor in (0, 1) for expert in (0, 1)]
 
 
 def test_the_code_is_the_real_one_and_hooked(site, trained):
     log = site.run("node1", f"cat {RUN}/train.log").stdout
-    assert "> hook deterministic:" in log
+    for hook in DATA["hooks"]:
+        assert f"> hook {hook}:" in log
     assert "using world size: 8, data-parallel size: 2" in log
-    assert site.run("node1", "cd /opt/ascend-cluster/Megatron-LM && sudo -u ascend git rev-parse HEAD").stdout.strip() == (
-        "9de386d08770d7296263a590171ace4ae45348ad")
+    assert site.run("node1", f"cd {MEGATRON} && sudo -u ascend git rev-parse HEAD").stdout.strip() == DATA["sources"]["megatron"]["commit"]
 
 
 def test_the_index_cache_was_prepared(site, trained):
@@ -44,7 +50,7 @@ def test_the_same_seed_gives_the_same_digits(site, trained):
 
 def test_killed_and_resumed_on_separate_disks_it_prints_the_same_digits(site, trained):
     whole = logged(site)
-    case = {"cluster_checkpoint_dir": "/opt/ascend-cluster/Megatron-LM/ckpt/killed", "plan_save_interval": 2}
+    case = {"cluster_checkpoint_dir": f"{MEGATRON}/ckpt/killed", "plan_save_interval": 2}
     with site.start("playbooks/pretrain.yml", **case) as follower:
         for line in follower.stdout:
             if "iteration     3/8" in line:
@@ -63,7 +69,7 @@ def test_killed_and_resumed_on_separate_disks_it_prints_the_same_digits(site, tr
 
 def test_with_more_replicas_than_expert_ranks_the_shards_are_brought(site, trained):
     # TP2 PP1 EP2 on 2 x 4 ranks: DP 4 > EP 2, and node2 owns no shard of its own.
-    folder = "/opt/ascend-cluster/Megatron-LM/ckpt/wide"
+    folder = f"{MEGATRON}/ckpt/wide"
     case = {"cluster_checkpoint_dir": folder, "plan_pipeline_model_parallel_size": 1, "plan_save_interval": 4}
     status, output = site.play("playbooks/pretrain.yml", **case)
     assert status == 0, output
@@ -75,3 +81,18 @@ def test_with_more_replicas_than_expert_ranks_the_shards_are_brought(site, train
     assert status == 0, output
     assert len(site.run("node2", f"find {folder}/iter_0000004 -name '*.pt'").stdout.split()) == 4
     assert logged(site) == whole[4:]
+
+
+if "expert-tensor-parallel-size" in DATA["options"]["whole"].split():
+    def test_experts_may_be_whole_on_each_tensor_rank(site, trained):
+        # TP2 PP1 EP2 with whole experts: the four ranks that hold different ones write, and each node loads what it needs of them.
+        folder = f"{MEGATRON}/ckpt/whole_experts"
+        case = {"cluster_checkpoint_dir": folder, "plan_pipeline_model_parallel_size": 1, "plan_expert_tensor_parallel_size": 1, "plan_save_interval": 4}
+        status, output = site.play("playbooks/pretrain.yml", **case)
+        assert status == 0, output
+        whole = logged(site)
+        assert len(whole) == 8 and float(whole[-1][2]) < float(whole[0][2])
+        site.run("node1", f"echo 4 >{folder}/latest_checkpointed_iteration.txt")
+        status, output = site.play("playbooks/pretrain.yml", pretrain_resume=True, **case)
+        assert status == 0, output
+        assert logged(site) == whole[4:]

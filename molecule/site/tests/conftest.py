@@ -10,6 +10,7 @@ from tests.playing import Site
 ORDER = (
     "test_site.py",
     "test_remote_executions.py",
+    "test_two_stacks.py",
     "test_wrong_input.py",
     "test_checkpoints.py",
     "test_data_share.py",

@@ -11,15 +11,18 @@ import sys
 from importlib import metadata
 from typing import Any
 
+import torch
+
 from ._guard import is_stand_in, not_in_rehearsal, refuse_beside_the_real_thing
 
 refuse_beside_the_real_thing("torch_npu", sys.path)
 
-from . import npu
+from . import _C, _grouped, dynamo, npu
+from ._attention import npu_fusion_attention
 from ._device import install as _install
+from ._grouped import npu_grouped_matmul
 from ._ops import (
     npu_apply_adam_w,
-    npu_fusion_attention,
     npu_rms_norm,
     npu_rotary_mul,
     npu_scaled_masked_softmax,
@@ -27,13 +30,17 @@ from ._ops import (
 )
 
 __all__ = [
+    "_C",
+    "dynamo",
     "npu",
     "npu_apply_adam_w",
     "npu_fusion_attention",
+    "npu_grouped_matmul",
     "npu_rms_norm",
     "npu_rotary_mul",
     "npu_scaled_masked_softmax",
     "npu_swiglu",
+    "unsupported_dtype",
 ]
 
 
@@ -46,7 +53,11 @@ def _version() -> str:
 
 
 __version__ = _version()
+unsupported_dtype = [torch.quint8, torch.quint4x2, torch.quint2x4, torch.qint32, torch.qint8]
+"""Types of elements that an NPU does not have (torch_npu/_init/registry/backend.py of Ascend/pytorch, v2.7.1)."""
+
 _install()
+_grouped.install()
 
 
 def __getattr__(name: str) -> Any:

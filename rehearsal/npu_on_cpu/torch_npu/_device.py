@@ -148,6 +148,18 @@ def _is_npu(self: Any) -> bool:
     raise not_in_rehearsal("torch.Tensor.is_npu", "a tensor of the NPU cannot be told from one of the CPU")
 
 
+def _is_cuda(self: Any) -> bool:
+    """Be ``Tensor.is_cuda`` after transfer_to_npu, where it is is_npu: true, of whichever tensor.
+
+    Megatron asks it before it brings the experts' counts to the host (core/transformer/moe/moe_utils.py:754), or before it complains.
+    """
+    return True
+
+
+def _record_stream(self: Any, stream: Any) -> None:
+    """Be ``Tensor.record_stream``: no stream can outlive the tensor."""
+
+
 def _no_script(obj: Any, *args: Any, **kwargs: Any) -> Any:
     """Be ``torch.jit.script``, which transfer_to_npu switches off."""
     return obj
@@ -174,6 +186,7 @@ def install() -> None:
     torch.Tensor.type = _typed(torch.Tensor.type)
     torch.Tensor.npu = _stay
     torch.Tensor.is_npu = property(_is_npu)
+    torch.Tensor.record_stream = _record_stream
     torch.nn.Module.to = _mover(torch.nn.Module.to)
     torch.nn.Module.to_empty = _mover(torch.nn.Module.to_empty)
     torch.nn.Module.npu = _stay
@@ -189,9 +202,12 @@ def redirect_cuda() -> None:
     install()
     for name in (*npu.__all__, "_lazy_call"):
         setattr(torch.cuda, name, getattr(npu, name))
+    for name in set(torch.cuda.random.__all__) & set(npu.__all__):
+        setattr(torch.cuda.random, name, getattr(npu, name))
     for name in ("cudart", "nvtx", "set_per_process_memory_fraction", "mem_get_info", "get_device_properties"):
         setattr(torch.cuda, name, _Refused(f"torch.cuda.{name}"))
     torch.Tensor.cuda = _stay
+    torch.Tensor.is_cuda = property(_is_cuda)
     torch.nn.Module.cuda = _stay
     torch.jit.script = _no_script
     torch.jit.script_method = _no_script

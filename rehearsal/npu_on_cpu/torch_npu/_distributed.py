@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 import torch.distributed as dist
 
+from ._C._distributed_c10d import ProcessGroupHCCL
 from ._guard import not_in_rehearsal
 
 Function = Callable[..., Any]
@@ -44,7 +45,8 @@ def _with_gloo(function: Function, position: int) -> Function:
         elif asked is not None:
             kwargs["backend"] = _gloo(asked)
         kwargs.pop("device_id", None)  # binds a group to an accelerator; gloo has none
-        if kwargs.get("pg_options") is not None:
+        options = kwargs.pop("pg_options", None)  # hccl's are names and sizes of buffers, nothing to gloo
+        if options is not None and not isinstance(options, ProcessGroupHCCL.Options):
             raise not_in_rehearsal(f"torch.distributed.{function.__name__}(pg_options=…)")
         group = function(*values, **kwargs)
         name = _named.get(None) if asked is None else "hccl" if _gloo(asked) != asked else None

@@ -44,7 +44,7 @@ OPTIONS: dict[str, int | None] = {
 SOURCES = ("blended_megatron_dataset_builder.py", "gpt_dataset.py", "helpers.cpp", "indexed_dataset.py",
            "megatron_dataset.py", "megatron_tokenizer.py")
 NOT_UP_TO_DATE = 3
-CACHE_FILE = re.compile(r"[0-9a-f]{32}-\w+-(description\.txt|\w+\.npy)")
+CACHE_FILE = re.compile(r"[0-9a-f]{32}-\w+(?:-\w+)?-(description\.txt|\w+\.npy)")
 
 
 class CacheError(Exception):

@@ -12,8 +12,7 @@ environment's library knows is refused as well, also where the library would onl
 
 Like is compared with like: the preprocessor writes each document with the special tokens that the tokenizer itself puts
 around it (for Mixtral <s> before it and nothing behind it), and the training's tokenizer is asked by encode(text), which
-puts them too (AscendSpeed at 9264e3c0, ascendspeed/tokenizer/tokenizer.py: _AutoTokenizer.tokenize). What --append-eod
-adds behind a document is no part of the comparison.
+puts them too. What --append-eod adds behind a document is no part of the comparison.
 
 Prints what is wrong, a line each, and ends with status 1; else one line. Writes nothing. Needs Python 3.8 and the
 training environment: transformers, tokenizers, numpy, pyarrow.
@@ -140,14 +139,20 @@ def wrong_form(folder: Path) -> list[str]:
             return []
         what = f"{path} is of a later form than {known} knows, which drops without a word: {', '.join(lost)}. The ids would not be those that are meant"
     newer = LAST_FOR_38 + " (the last for Python 3.8)" if sys.version_info[:2] == (3, 8) else "newer tokenizers, and transformers that go with them,"
-    return [f"{what}. Either copy the file of conda_env_constraints_file (roles/conda_env/files/constraints-py38.txt), put {newer} in the copy, set "
+    return [f"{what}. Either copy the file of conda_env_constraints_file (in roles/conda_env/files), put {newer} in the copy, set "
             "conda_env_constraints_file to it and run playbooks/conda_env.yml; or bring a tokenizer.json of the older form (tokenizer_src)."]
 
 
 def load_training(folder: Path, launch: argparse.Namespace) -> Any:
-    """The tokenizer as the training loads it: AscendSpeed at 9264e3c0, ascendspeed/tokenizer/tokenizer.py, _AutoTokenizer."""
+    """The tokenizer as the training loads it.
+
+    Source: PretrainedFromHF, AscendSpeed at 9264e3c0, ascendspeed/tokenizer/tokenizer.py, _AutoTokenizer; HuggingFaceTokenizer, Megatron-LM
+    core_v0.12.1, megatron/training/tokenizer/tokenizer.py, _HuggingFaceTokenizer.
+    """
     import transformers  # type: ignore[import-not-found, unused-ignore]
 
+    if launch.tokenizer_type == "HuggingFaceTokenizer":
+        return transformers.AutoTokenizer.from_pretrained(str(folder))
     more: dict[str, Any] = {"additional_special_tokens": [f"<extra_id_{number}>" for number in range(launch.vocab_extra_ids)]} \
         if launch.vocab_extra_ids > 0 else {}
     # Code that lies among the tokenizer's files runs here as it does in the training: by the same user.
@@ -171,7 +176,7 @@ def variants(folder: Path, launch: argparse.Namespace) -> Iterator[tuple[str, st
                 change = f"set {key} to {rest[key]} in {name}: that class adds nothing to tokenizer.json"
             cases.append((key == "tokenizer_class", f"{key}: {quoted(value)} in {name}", change, name, rest, launch))
     for option, off in (("vocab_extra_ids", 0), ("tokenizer_not_use_fast", False)):
-        if getattr(launch, option) != off:
+        if getattr(launch, option) != off and launch.tokenizer_type == "PretrainedFromHF":
             words = "--" + option.replace("_", "-")
             cases.append((False, f"{words} of the launch", f"remove {words[2:]} from plan_extra_arguments", "", {},
                           argparse.Namespace(**{**vars(launch), option: off})))
@@ -268,6 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Returns its exit status."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n", 1)[0], allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="folder of the tokenizer")
+    parser.add_argument("--tokenizer-type", default="PretrainedFromHF")
     parser.add_argument("--seq-length", type=int)
     parser.add_argument("--vocab-extra-ids", type=int, default=0)
     parser.add_argument("--tokenizer-not-use-fast", action="store_true")

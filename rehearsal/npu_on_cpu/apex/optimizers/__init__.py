@@ -13,7 +13,7 @@ class FusedAdam(Optimizer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(
             "apex.optimizers.FusedAdam is CUDA's and not part of the rehearsal's CPU stand-in: AscendSpeed's adaptor is "
-            "not active. Is 'import ascendspeed.megatron_adaptor' in pretrain_gpt.py (ascendspeed -P)?"
+            "not active. Is 'import ascendspeed.megatron_adaptor' in pretrain_gpt.py (ascendspeed -P), or 'import mindspeed.megatron_adaptor'?"
         )
 
 

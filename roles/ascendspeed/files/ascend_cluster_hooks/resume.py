@@ -68,5 +68,5 @@ def install(arguments: Sequence[str]) -> str:
     global_vars = module_if_there("megatron.training.global_vars")
     if hasattr(training, "load_checkpoint") and hasattr(global_vars, "get_args"):
         training.load_checkpoint = loading_exactly(training.load_checkpoint, global_vars.get_args)
-        repaired.append("the routers' weights")
+        repaired.append("the weights of AscendSpeed's routers")
     return f"{' and '.join(repaired)} survive loading a checkpoint" if repaired else "nothing here needs it"

@@ -1,0 +1,170 @@
+"""Stacks as data: what every file has to say, where it was read, and that a further one is nothing but a file."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.ascend.cluster.plugins.filter.known_sha256 import known_sha256
+from ansible_collections.ascend.cluster.plugins.filter.stack_data import stack_data
+from ansible_collections.ascend.cluster.plugins.module_utils import _plan, _stack_data
+
+from tests import stacks
+
+ROOT = Path(__file__).parents[2]
+# Which words name a stack's versions. Where they may stand besides stacks/: in comments, documents and what is recorded of the real code.
+VERSIONS = ("core_v0.12.1", "26.1.0", "9.1.0", "8.0.RC1", "2.7.1", "2.1.0.post", "9de386d", "9264e3c", "a845aa7", "57a3305")
+
+
+def shape(value: Any) -> Any:
+    """The keys of a mapping and of those in it."""
+    return {key: shape(each) for key, each in value.items()} if isinstance(value, dict) else None
+
+
+@pytest.mark.parametrize("name", stacks.NAMES)
+def test_every_stack_says_the_same_things(name: str) -> None:
+    """What roles ask a stack for must be in each; tables by name or version differ."""
+    found, first = shape(stacks.read(name)), shape(stacks.read("recipe"))
+    for table in ("rules", "options", "deterministic_arguments"):
+        found.pop(table), first.pop(table)
+    found["environment"].pop("cann_pairs"), first["environment"].pop("cann_pairs")
+    assert found == first
+
+
+@pytest.mark.parametrize("name", stacks.NAMES)
+def test_a_hash_has_its_source_and_a_null_its_reason(name: str) -> None:
+    for entry in stacks.read(name)["sha256"]:
+        if entry["sha256"] is None:
+            assert entry.keys() == {"file", "sha256", "reason"} and len(entry["reason"]) > 10, entry
+        else:
+            assert entry.keys() == {"file", "sha256", "source"}, entry
+            assert re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]) and entry["source"].startswith("https://"), entry
+
+
+@pytest.mark.parametrize("name", stacks.NAMES)
+def test_what_is_brought_is_among_the_hashes(name: str) -> None:
+    """Each wheel and archive of the stack, and the installer of conda, is there, with a hash or a reason."""
+    stack = stacks.read(name)
+    files = [entry["file"] for entry in stack["sha256"]]
+    brought = [f"{wheel['name']}-{wheel['version'].rstrip('*')}" for wheel in stack["environment"]["wheels"]]
+    layout = stack["cann"]["layouts"][0]
+    brought += [layout[archive].split("_", 1)[0].replace("-{version}", "") for archive in ("toolkit", "kernels")] + ["Miniforge3"]
+    for each in brought:
+        assert [file for file in files if file.startswith(each)], each
+
+
+@pytest.mark.parametrize("name", stacks.NAMES)
+def test_a_stack_fits_itself(name: str) -> None:
+    stack = stacks.read(name)
+    for source in ("megatron", "ascendspeed"):
+        assert re.fullmatch(r"[0-9a-f]{40}", stack["sources"][source]["commit"])
+    assert stack["sources"]["adaptor"] in ("patches", "import")
+    hooks = {path.stem for path in (ROOT / "roles/ascendspeed/files/ascend_cluster_hooks").glob("*.py")}
+    assert set(stack["hooks"]) <= hooks
+    wheel = next(wheel for wheel in stack["environment"]["wheels"] if wheel["name"] == "torch_npu")
+    assert stack["cann"]["version"] in stack["environment"]["cann_pairs"][wheel["version"]]
+    assert stack["tokenizer"]["option"] in ("tokenizer-name-or-path", "tokenizer-model")
+    assert stack["tokenizer"]["type"] in stack["options"]["choices"]["tokenizer-type"]
+    known = {word for kind, words in stack["options"].items() if kind != "of" for word in (words.split() if isinstance(words, str) else words)}
+    for variable, value in stack["plan"].items():
+        assert value is False or variable.replace("_", "-") in known, variable
+    assert set(stack["deterministic_arguments"]) <= known
+
+
+def test_no_two_stacks_share_a_place() -> None:
+    """Checkouts, environments and records of stacks stand side by side."""
+    read = [stacks.read(name) for name in stacks.NAMES]
+    for places in ([stack["folder"] for stack in read], [stack["environment"]["name"] for stack in read]):
+        assert len(set(places)) == len(read)
+    assert all(re.fullmatch(r"(/[a-z0-9_.-]+)?", stack["folder"]) for stack in read)
+
+
+def test_no_condition_on_a_stack_and_no_version_outside_its_file() -> None:
+    """Versions may be quoted by comments and documents, and by the tables that were read in a certain commit."""
+    for path in [*ROOT.glob("roles/*/*/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("templates/*")]:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            code = line.split("#", 1)[0]
+            if "description:" in code:
+                continue
+            assert "cluster_stack ==" not in code and "cluster_stack_data.name ==" not in code, f"{path}:{number}"
+            assert not [word for word in VERSIONS if word in code], f"{path}:{number}: {line.strip()}"
+
+
+def test_a_name_that_is_no_stack_is_refused_with_those_that_are() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"cluster_stack is 'curent': expected one of current, recipe, or the absolute path of a site's own file"):
+        stack_data("curent", str(ROOT))
+    with pytest.raises(AnsibleFilterError, match="expected an absolute path"):
+        stack_data("mine.yml", str(ROOT))
+    with pytest.raises(AnsibleFilterError, match=r"cannot be read: .*No such file.*A stack is three files"):
+        stack_data("/nowhere/mine.yml", str(ROOT))
+
+
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text("- a list\n", encoding="utf-8")
+    with pytest.raises(_stack_data.StackError, match="holds no mapping"):
+        _stack_data.load(str(tmp_path / "mine.yml"), str(ROOT))
+
+
+def test_a_hash_is_found_by_the_name_of_the_file() -> None:
+    entries = [{"file": "a+b.run", "sha256": "1" * 64, "source": "x"}, {"file": "c.run", "sha256": None, "reason": "x"}]
+    assert known_sha256(entries, "https://host/x/a%2Bb.run?token=1") == known_sha256(entries, "/srv/a+b.run") == "1" * 64
+    assert known_sha256(entries, "/srv/c.run") == known_sha256(entries, "/srv/a+b.run.old") == ""
+
+
+@pytest.fixture
+def third(tmp_path: Path) -> Path:
+    """A stack that nobody has: current with other sources, versions, folders, names of archives, options and rules."""
+    stack = {part: yaml.safe_load((ROOT / f"stacks/current{part}.yml").read_text(encoding="utf-8")) for part in ("", "_rules", "_options")}
+    stack[""].update(folder="/third", hooks=["failures"], deterministic_arguments={"be-deterministic": True}, tokenizer={
+        "type": "ThirdTokenizer", "option": "tokenizer-model"})
+    stack[""]["sources"]["megatron"].update(url="https://third.example/megatron.git", commit="3" * 40)
+    stack[""]["environment"].update(name="third", python="3.12", imports=["torch"])
+    stack[""]["cann"] = {"version": "10.0.0", "layouts": [{
+        "from": "10", "toolkit": "third_{version}_{arch}.run", "kernels": "third-ops_{version}.run", "home": "{path}/third-{version}",
+        "latest": "{path}/third-{version}", "kernels_info": "{arch}/third.info"}]}
+    stack[""]["plan"].update(transformer_impl="third", moe_grouped_gemm=False)
+    stack["_options"]["choices"]["transformer-impl"] = "third"
+    stack["_options"]["choices"]["tokenizer-type"] = "ThirdTokenizer"
+    stack["_options"]["flag"] += " be-deterministic"
+    stack["_rules"]["experts_need_sequence_parallel"] = False
+    for part, content in stack.items():
+        (tmp_path / f"third{part}.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    return tmp_path / "third.yml"
+
+
+def test_a_third_stack_is_its_files_and_no_code(third: Path, tmp_path: Path) -> None:
+    """The roles' own defaults give what the third stack says."""
+    wanted = ["megatron_url", "megatron_version", "cluster_megatron_dir", "cluster_env_file", "cluster_conda_env_dir", "conda_env_python_version",
+              "conda_env_import_modules", "cann_toolkit_src", "cann_toolkit_kernels_src", "cann_toolkit_set_env", "cann_toolkit_kernels_info", "plan_argv"]
+    roles = [ROOT / f"roles/{role}/{part}/main.yml" for role in ("cluster", "plan", "cann_toolkit", "conda_env", "megatron") for part in ("defaults", "vars")]
+    given = {"cluster_stack": str(third), "cluster_project_dir": str(ROOT), "ansible_facts": {"architecture": "aarch64"}}
+    content = "{{ {" + ", ".join(f"'{name}': {name}" for name in wanted) + "} | to_json }}"
+    copy = {"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / "out.json")}}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars_files": list(map(str, roles)), "tasks": [copy]}]))
+    done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-e", json.dumps(given)], cwd=ROOT, capture_output=True, text=True, check=False,
+                          env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")})
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    argv = out.pop("plan_argv")
+    assert out == {
+        "megatron_url": "https://third.example/megatron.git", "megatron_version": "3" * 40, "cluster_megatron_dir": "/opt/ascend-cluster/third/Megatron-LM",
+        "cluster_env_file": "/opt/ascend-cluster/third/env.sh", "cluster_conda_env_dir": "/opt/ascend-cluster/conda/envs/third",
+        "conda_env_python_version": "3.12", "conda_env_import_modules": ["torch"], "cann_toolkit_src": f"{ROOT}/artifacts/third_10.0.0_aarch64.run",
+        "cann_toolkit_kernels_src": f"{ROOT}/artifacts/third-ops_10.0.0.run", "cann_toolkit_set_env": "/usr/local/Ascend/third-10.0.0/set_env.sh",
+        "cann_toolkit_kernels_info": "/usr/local/Ascend/third-10.0.0/aarch64/third.info"}
+    assert argv[argv.index("--transformer-impl") + 1] == "third"
+    assert argv[argv.index("--tokenizer-type") + 1] == "ThirdTokenizer"
+    assert "--be-deterministic" in argv and "--moe-grouped-gemm" not in argv and "--moe-train-capacity-factor" not in argv
+
+
+def test_its_rules_are_those_of_its_file(third: Path) -> None:
+    plan = {"num-experts": 8, "tensor-model-parallel-size": 2, "sequence-parallel": False, "transformer-impl": "third"}
+    assert [error for error in _plan.plan_errors(plan, _stack_data.load(str(third), str(ROOT)), 16) if "sequence" in error or "third" in error] == []
+    wrong = _plan.plan_errors(plan, stacks.read("current"), 16)
+    assert any("plan_sequence_parallel is false" in error for error in wrong) and any("plan_transformer_impl is 'third'" in error for error in wrong)
