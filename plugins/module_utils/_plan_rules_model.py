@@ -149,12 +149,12 @@ def size_of_a_head(plan: Plan) -> Iterator[str]:
 
 
 @rule
-def feed_forward_columns(plan: Plan, of_experts: bool = False) -> Iterator[str]:
+def feed_forward_columns(plan: Plan) -> Iterator[str]:
     """core/tensor_parallel/layers.py:610, 854 (divide). Without a size Megatron-LM makes one (arguments.py:358-367).
 
-    With `of_experts` they have a tensor parallel size of their own, and may have a number of columns (current: core/transformer/moe/experts.py).
+    Experts may have a tensor parallel size and a number of columns of their own (current: core/transformer/moe/experts.py).
     """
-    own = of_experts and plan.has("num_experts")
+    own = plan.has("num_experts")
     name = "moe_ffn_hidden_size" if own and plan.has("moe_ffn_hidden_size") else "ffn_hidden_size"
     columns = plan.number(name, plan.feed_forward)
     because, size = ("expert_tensor_parallel_size", plan.etp) if own and plan.has("expert_tensor_parallel_size") else (
@@ -231,9 +231,12 @@ def normalization(plan: Plan) -> Iterator[str]:
 
 
 @rule
-def activation(plan: Plan) -> Iterator[str]:
-    """AS arguments.py:174-178, arguments.py:561-562, core/transformer/transformer_config.py:355-359."""
-    if plan.flag("use_fused_swiglu") and not plan.flag("swiglu"):
+def activation(plan: Plan, fused_alone: bool = False) -> Iterator[str]:
+    """AS arguments.py:174-178, arguments.py:561-562, core/transformer/transformer_config.py:355-359; current: arguments.py:1028-1030.
+
+    With `fused_alone` a fused swiglu without swiglu is never called, and let be (current).
+    """
+    if plan.flag("use_fused_swiglu") and not plan.flag("swiglu") and not fused_alone:
         yield f"{plan.variable('use_fused_swiglu')} needs {plan.variable('swiglu')}: true."
     if plan.flag("squared_relu") and plan.flag("swiglu"):
         yield f"{plan.variable('squared_relu')} and {plan.variable('swiglu')} exclude each other. Set one of them to false."

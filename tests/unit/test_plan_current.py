@@ -52,7 +52,7 @@ BROKEN: list[tuple[dict[str, Any], int, list[str]]] = [
      ["plan_num_attention_heads is 32, expected a multiple of 6"]),
     ({"max-position-embeddings": 2048}, 16, ["plan_max_position_embeddings is 2048"]),
     ({"use-fused-rmsnorm": True, "normalization": "LayerNorm"}, 16, ["plan_use_fused_rmsnorm is true"]),
-    ({"use-fused-swiglu": True, "swiglu": False}, 16, ["plan_extra_arguments['use-fused-swiglu'] needs"]),
+    ({"squared-relu": True}, 16, ["plan_extra_arguments['squared-relu'] and", "exclude each other"]),
     ({"global-batch-size": 127}, 16, ["plan_global_batch_size is 127"]),
     ({"rampup-batch-size": [16, 8], "train-iters": False, "train-samples": 6400}, 16, ["a list of three"]),
     ({"num-layers-per-virtual-pipeline-stage": 3}, 16, ["expected a divisor of the layers of a stage, 8"]),
@@ -136,6 +136,7 @@ def test_every_rule_is_broken_by_one_of_these() -> None:
     ({"rotary-interleaved": True, "no-rope-fusion": True}, 16), ({"moe-ffn-hidden-size": 14, "ffn-hidden-size": 13}, 16),
     ({"use-distributed-optimizer": True, "untie-embeddings-and-output-weights": False, "hidden-size": 4128, "num-attention-heads": 32}, 16),
     ({"moe-fb-overlap": True, "expert-tensor-parallel-size": 1, "num-layers-per-virtual-pipeline-stage": 4, **ALLTOALL}, 16),
+    ({"use-fused-swiglu": True, "swiglu": False}, 16), ({**DENSE, "expert-tensor-parallel-size": 2, "moe-ffn-hidden-size": 13}, 16),
     ({"moe-router-load-balancing-type": "sinkhorn", "moe-aux-loss-coeff": 0.0}, 16), ({"encoder-tensor-model-parallel-size": 0}, 16),
     ({"position-embedding-type": "learned_absolute", "use-rotary-position-embeddings": True, "use-fused-rotary-pos-emb": True}, 16),
 ])

@@ -40,10 +40,13 @@ STRICTER = {
     "bounds:eval-interval": "0 divides by zero; less is no interval",
     "bounds:manual-gc-interval": "refused in the training loop, with manual-gc",
     "bounds:make-vocab-size-divisible-by": "0 divides by zero; less pads to nothing",
+    "bounds:ffn-hidden-size": "a model of size 0 has nothing to train",
+    "bounds:seq-length": "a sequence of length 0 has nothing to train on",
+    "bounds:attention-dropout": "a part of the attention; not every attention looks at it before its first forward pass",
 }
 
 # Options that are patched by what is not here: CANN's Python, packages that the roles do not install, a search of its own.
-NOT_HERE = {"auto-settings", "layerzero", "smart-swap", "swap-attention", "use-torch-fsdp2"}
+NOT_HERE = {"auto-settings", "layerzero", "smart-swap", "swap-attention", "use-ascend-coc", "use-torch-fsdp2"}
 # Rules that none of these plans breaks.
 UNASKED = {f"combinations:{other}:{option}": "patched by what is not here" for combination in DATA["rules"]["combinations"]["of"]
            for option in combination["expect"] for other in (next(iter(combination.get("when", {})), option),) if {option, other} & NOT_HERE}
@@ -156,7 +159,7 @@ def breaking(combination: dict[str, Any], option: str) -> Change:
 
 
 COMBINED: list[Change] = [breaking(combination, option) for combination in DATA["rules"]["combinations"]["of"]
-                          for option in combination["expect"] if option not in NOT_HERE]
+                          for option in combination["expect"] if not {option, *combination.get("when", {})} & NOT_HERE]
 
 BREAKS: list[Change] = [
     *(off_by(name) for name in (
@@ -175,7 +178,7 @@ BREAKS: list[Change] = [
     sets(train_iters=False, train_samples=64000, lr_warmup_fraction=False, lr_warmup_samples=64000), sets(rampup_batch_size=[8, 8, 100]),
     *(sets(train_iters=False, train_samples=64000, rampup_batch_size=words) for words in ([8, 8], [0, 8, 100], [4096, 8, 100], [1, 7, 100], 8)),
     sets(overlap_param_gather=True), sets(overlap_param_gather=True, overlap_grad_reduce=True), sets(normalization="LayerNorm"),
-    sets(apply_layernorm_1p=True), sets(use_fused_swiglu=True, swiglu=False), sets(squared_relu=True),
+    sets(apply_layernorm_1p=True), sets(squared_relu=True),
     sets(squared_relu=True, swiglu=False, disable_bias_linear=False, num_experts=None, expert_model_parallel_size=1),
     sets(context_parallel_size=3, expert_model_parallel_size=1), sets(context_parallel_algo="ulysses_cp_algo", num_attention_heads=3, num_query_groups=3),
     sets(batch_size=8), sets(warmup=8), sets(model_parallel_size=2), sets(checkpoint_activations=True), sets(spec=["local"]),
