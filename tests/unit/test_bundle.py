@@ -211,7 +211,8 @@ def test_the_rehearsal_does_not_bundle_a_shallow_clone(full: Path, commit: str, 
     git(tmp_path, "clone", "--quiet", "--depth", "2", f"file://{full}", "shallow")
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr(artifacts, "repositories", lambda stack: {"Megatron-LM": (f"file://{full}", commit), "AscendSpeed": (str(tmp_path / "shallow"), commit)})
+    found = {"Megatron-LM": (f"file://{full}", commit), "AscendSpeed": (str(tmp_path / "shallow"), commit)}
+    monkeypatch.setattr(artifacts, "repositories", lambda stack: found)
     with pytest.raises(artifacts.ArtifactsError, match=r"AscendSpeed .*shallow is a shallow clone.*git fetch --unshallow.*ASCENDSPEED_URL"):
         artifacts._make_real_sources(out, "recipe")
     assert not (out / "AscendSpeed.bundle").exists()
