@@ -75,7 +75,7 @@ def test_a_site_maps_its_own_group_onto_that_one(tmp_path):
 
 @pytest.mark.parametrize(("playbook", "tags", "said"), [
     ("playbooks/node_base.yml", "dataset", "Nothing in this playbook has the tag dataset: it holds node_base alone. Run site.yml with that tag,"),
-    ("playbooks/node_base.yml", "launch,conda_env_verify", "has the tag launch, conda_env_verify: it holds node_base alone."),
+    ("playbooks/node_base.yml", "launch,conda_env_verify", "has the tag conda_env_verify, launch: it holds node_base alone."),
     ("playbooks/preflight.yml", "always", "it holds preflight and pretrain alone."),
     ("playbooks/stop.yml", "pretrain", "Nothing in this playbook has the tag pretrain: it has no tags."),
     ("playbooks/stacks.yml", "launch", "it has no tags."),
