@@ -34,7 +34,7 @@ rehearsal: $(VENV)/.done .rehearsal/.packages $(if $(filter vm,$(NODES)),.rehear
 
 # Two at a time: playing against the nodes is waiting for the most part.
 test: $(VENV)/.done .rehearsal/.packages
-	$(MAKE) --jobs=2 --output-sync=line molecule lint unit shim
+	$(MAKE) --no-print-directory --jobs=2 molecule lint unit shim
 
 lint: $(VENV)/.done .rehearsal/.packages
 	ruff check .
