@@ -7,28 +7,29 @@ from types import SimpleNamespace
 
 import pytest
 
-TESTS = Path(__file__).parents[2] / "molecule/site/tests"
-CONFTEST = runpy.run_path(str(TESTS / "conftest.py"))
+MOLECULE = Path(__file__).parents[2] / "molecule"
+CONFTEST = runpy.run_path(str(MOLECULE / "conftest.py"))
 
 
-def collected(*names: str) -> list[SimpleNamespace]:
-    return [SimpleNamespace(path=TESTS / name, number=number) for number, name in enumerate(names)]
+def collected(scenario: str, *names: str) -> list[SimpleNamespace]:
+    return [SimpleNamespace(path=MOLECULE / scenario / "tests" / name, number=number) for number, name in enumerate(names)]
 
 
-def test_every_file_has_a_place() -> None:
-    items = collected(*(path.name for path in sorted(TESTS.glob("test_*.py"))))
+@pytest.mark.parametrize(("scenario", "first", "last"), [
+    ("site", "test_site.py", "test_data_share.py"), ("faults", "test_resume.py", "test_broken_runs.py"), ("nfs", "test_machines.py", "test_nfs.py")])
+def test_every_file_has_a_place(scenario: str, first: str, last: str) -> None:
+    items = collected(scenario, *(path.name for path in sorted((MOLECULE / scenario / "tests").glob("test_*.py"))))
     CONFTEST["pytest_collection_modifyitems"](items)
-    assert len(items) > 5
-    assert items[0].path.name == "test_site.py"
-    assert items[-1].path.name == "test_broken_runs.py"
+    assert items[0].path.name == first
+    assert items[-1].path.name == last
 
 
 def test_within_a_file_the_order_stays() -> None:
-    items = collected("test_broken_runs.py", "test_site.py", "test_broken_runs.py", "test_site.py")
+    items = collected("site", "test_data_share.py", "test_site.py", "test_data_share.py", "test_site.py")
     CONFTEST["pytest_collection_modifyitems"](items)
     assert [item.number for item in items] == [1, 3, 0, 2]
 
 
 def test_a_file_without_a_place_is_refused() -> None:
-    with pytest.raises(pytest.UsageError, match=r"ORDER of molecule/site/tests/conftest.py, which does not list test_a.py, test_b.py: put each"):
-        CONFTEST["pytest_collection_modifyitems"](collected("test_b.py", "test_site.py", "test_a.py"))
+    with pytest.raises(pytest.UsageError, match=r"ORDER of molecule/conftest.py, which does not list site/test_a.py, site/test_b.py: put each"):
+        CONFTEST["pytest_collection_modifyitems"](collected("site", "test_b.py", "test_site.py", "test_a.py"))

@@ -1,32 +1,28 @@
-"""The scenario's nodes, for the tests that play the site against them, and the order of these tests."""
+"""A scenario's nodes, for the tests that play the site against them, and the order of these tests."""
 import os
 
 import pytest
 
 from tests.playing import Site
 
-# All tests share two converged nodes, so each finds what those before it left. First what looks at the nodes as site.yml left them,
-# then what is refused, then trainings; what leaves nodes behind that nobody would want comes last.
-ORDER = (
-    "test_site.py",
-    "test_remote_executions.py",
-    "test_two_stacks.py",
-    "test_wrong_input.py",
-    "test_checkpoints.py",
-    "test_data_share.py",
-    "test_resume.py",
-    "test_planted_links.py",
-    "test_broken_runs.py",
-)
+# A scenario's tests share two converged nodes, so each finds what those before it left. First what looks at the nodes as site.yml left
+# them, then what is refused, then trainings; what leaves nodes behind that nobody would want comes last.
+ORDER = {
+    "site": ("test_site.py", "test_remote_executions.py", "test_two_stacks.py", "test_wrong_input.py", "test_checkpoints.py", "test_data_share.py"),
+    "faults": ("test_resume.py", "test_planted_links.py", "test_broken_runs.py"),
+}
 
 
 @pytest.hookimpl(trylast=True)  # pytest's own sorting, by fixtures, comes before
 def pytest_collection_modifyitems(items):
-    unlisted = sorted({item.path.name for item in items} - set(ORDER))
+    """In the order of their scenario, molecule/<scenario>/tests."""
+    placed = {f"{scenario}/{name}": place for scenario, names in ORDER.items() for place, name in enumerate(names)}
+    keys = [f"{item.path.parts[-3]}/{item.path.name}" for item in items]
+    unlisted = sorted({key for key in keys if key.split("/")[0] in ORDER} - set(placed))
     if unlisted:
-        raise pytest.UsageError(f"The order of these tests is said in ORDER of molecule/site/tests/conftest.py, which does not list "
+        raise pytest.UsageError(f"The order of these tests is said in ORDER of molecule/conftest.py, which does not list "
                                 f"{', '.join(unlisted)}: put each where what it finds on the nodes, and leaves there, fits.")
-    items.sort(key=lambda item: ORDER.index(item.path.name))
+    items[:] = [item for _, item in sorted(zip(keys, items), key=lambda pair: placed.get(pair[0], 0))]
 
 
 @pytest.fixture(scope="session")
