@@ -60,6 +60,12 @@ def test_its_shards_and_warnings() -> None:
     assert last_logged_iteration.FilterModule().filters()["last_logged_iteration"]({"train-iters": 25, "log-interval": 10}, MADE_UP) == 20
 
 
+def test_an_option_that_a_stack_does_not_have_counts_as_absent() -> None:
+    recipe = stacks.read("recipe")
+    assert _shards.expected_shards({"expert-tensor-parallel-size": "x"}, recipe, 0, 2, 1, 10) == _shards.expected_shards({}, recipe, 0, 2, 1, 10)
+    assert len(_plan.plan_errors({"expert-tensor-parallel-size": "x"}, recipe, 2)) == 1
+
+
 def test_the_filter_names_a_stacks_mistake() -> None:
     with pytest.raises(AnsibleFilterError, match=r"rules of the stack: rotary is 'perhaps'\. Expected of every rule in plugins/module_utils/"):
         plan_errors.plan_errors({}, {**MADE_UP, "rules": {**MADE_UP["rules"], "rotary": "perhaps"}}, 1)
