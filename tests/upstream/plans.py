@@ -78,7 +78,10 @@ def unreadable(plan: Settings, luck: random.Random, world: int) -> None:
 
 
 def plans(own: Any) -> list[tuple[Settings, int]]:
-    """Of a stack's module: a third valid, or nearly so; in the others each change in turn, now and then two, or another number of ranks."""
+    """Of a stack's module: a third valid, or nearly so; in the others each change in turn, now and then two, or another number of ranks.
+
+    The last ones are broken by a change of ALONE, and nothing else.
+    """
     luck = random.Random(own.SEED)
     changes = itertools.cycle(own.BREAKS)
 
@@ -90,4 +93,8 @@ def plans(own: Any) -> list[tuple[Settings, int]]:
         if luck.random() < 0.1:
             world = max(world + luck.choice([-world // 2, -1, 1, 3, -world]), 0)
         return plan, world
-    return [own.valid(luck) if number % 3 == 0 else broken() for number in range(own.COUNT)]
+    def alone(change: Change) -> tuple[Settings, int]:
+        plan, world = own.valid(luck)
+        return plan, changed(change, plan, world)
+    made = [own.valid(luck) if number % 3 == 0 else broken() for number in range(own.COUNT - len(own.ALONE))]
+    return made + [alone(change) for change in own.ALONE]

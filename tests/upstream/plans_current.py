@@ -192,3 +192,6 @@ BREAKS: list[Change] = [
     sets(num_layers_per_virtual_pipeline_stage=1), sets(group_query_attention=False, num_query_groups=3),
     sets(moe_train_capacity_factor=1.1), sets(noisy_gate_policy="RSample"), sets(moe_model_type="mixtral_moe"), sets(an_option_of_nobody=1),
 ]
+
+# What those hardly ever break alone.
+ALONE: list[Change] = 3 * [heads_not_per_rank, dealt_heads, lambda plan, luck, world: 0]

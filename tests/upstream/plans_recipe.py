@@ -239,3 +239,6 @@ BREAKS: list[Change] = [
     sets(num_layers=["12"]), sets(standalone_embedding_stage=True), sets(num_layers_per_virtual_pipeline_stage=1),
     sets(group_query_attention=False, num_query_groups=3), sets(hysteresis=0, bf16=False, fp16=True, expert_model_parallel_size=1),
 ]
+
+# What those hardly ever break alone: nothing.
+ALONE: list[Change] = []
