@@ -1,6 +1,6 @@
 # make rehearsal   the whole site.yml on two pretend nodes of this machine; STACK=current: with the other stack
 # make test        lint, unit tests, and the site on two pairs of molecule nodes, faults included
-# make test-faults what the product says of 122 composed and 19 injected faults, scored; two nodes of its own
+# make test-faults what the product says of 122 composed and 19 injected faults, scored; links planted for root; nodes of its own
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
 # make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
@@ -70,6 +70,7 @@ molecule-faults: $(VENV)/.done .rehearsal/.packages
 test-faults: $(VENV)/.done .rehearsal/.packages
 	PYTHONPATH=collections python -m tests.faults.score $(ARGS)
 	python -m tests.faults.injected
+	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.rehearsal/molecule-links molecule test -s links
 
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done

@@ -9,7 +9,8 @@ from tests.playing import Site
 # them, then what is refused, then trainings; what leaves nodes behind that nobody would want comes last.
 ORDER = {
     "site": ("test_site.py", "test_remote_executions.py", "test_two_stacks.py", "test_wrong_input.py", "test_checkpoints.py", "test_data_share.py"),
-    "faults": ("test_resume.py", "test_planted_links.py", "test_broken_runs.py"),
+    "faults": ("test_resume.py", "test_broken_runs.py"),
+    "links": ("test_planted_links.py",),
 }
 
 
