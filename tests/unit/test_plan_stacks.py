@@ -74,7 +74,7 @@ def test_the_filter_names_a_stacks_mistake() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_of_options_is_as_it_is_recorded(name: str) -> None:
     table = stacks.read(name)["options"]
-    of = table.pop("of")
+    of = table["of"]
     path = stacks.PROJECT / f"stacks/{name}_options.yml"
     assert path.read_text(encoding="utf-8") == option_table.as_yaml(table, of)
     assert len(of) == 2 and all(len(commit) == 40 for commit in of.values())

@@ -85,11 +85,15 @@ def plans(own: Any) -> list[tuple[Settings, int]]:
     luck = random.Random(own.SEED)
     changes = itertools.cycle(own.BREAKS)
 
+    def changed(change: Change, plan: Settings, world: int) -> int:
+        other = change(plan, luck, world)
+        return world if other is None else other
+
     def broken() -> tuple[Settings, int]:
         plan, world = own.valid(luck)
-        world = next(changes)(plan, luck, world) or world
+        world = changed(next(changes), plan, world)
         if luck.random() < 0.3:
-            world = luck.choice(own.BREAKS)(plan, luck, world) or world
+            world = changed(luck.choice(own.BREAKS), plan, world)
         if luck.random() < 0.1:
             world = max(world + luck.choice([-world // 2, -1, 1, 3, -world]), 0)
         return plan, world

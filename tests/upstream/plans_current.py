@@ -8,9 +8,11 @@ from typing import Any
 from tests.upstream.plans import DATA, OPTIONS, ROLE, Change, Settings, off_by, outside, sets, too_small, unreadable
 from tests.upstream.plans_recipe import (
     by_samples,
+    dealt_heads,
     dense,
     few_ranks,
     half_precision,
+    heads_not_per_rank,
     odd_heads,
     odd_micro_batches,
     overlapping,
@@ -43,6 +45,11 @@ STRICTER = {
     "normalization": "MindSpeed's RMSNorm takes no notice of apply-layernorm-1p (mindspeed/core/megatron_basic/megatron_basic.py:96-107)",
     "bounds:adam-eps": "no number makes every weight no number",
     "bounds:num-query-groups": "a head of size 0 has nothing to attend with",
+    "bounds:hidden-size": "a model of size 0 has nothing to train",
+    "loss_scale": "in fp32 there is nothing to scale, and nobody looks at it",
+    "combinations:moe-token-dispatcher-type:moe-permute-fusion": "the torch_npu here lacks the operator, so MindSpeed leaves it out; an NPU's has it",
+    "combinations:moe-token-dispatcher-type:use-fused-moe-token-permute-and-unpermute": "as moe-permute-fusion, which it is another name of",
+    "combinations:moe-router-load-balancing-type:moe-aux-loss-coeff": "refused in the first forward pass (megatron/core/transformer/moe/router.py:160)",
     "bounds:ffn-hidden-size": "a model of size 0 has nothing to train",
     "bounds:seq-length": "a sequence of length 0 has nothing to train on",
     "bounds:attention-dropout": "a part of the attention; not every attention looks at it before its first forward pass",
