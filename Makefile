@@ -1,6 +1,6 @@
 # make rehearsal   the whole site.yml on two pretend nodes of this machine; STACK=current: with the other stack
-# make test        lint, unit tests, and the site on two pairs of molecule nodes, faults included
-# make test-faults what the product says of 122 composed and 19 injected faults, scored; links planted for root; nodes of its own
+# make test        lint, unit tests, and the site on two molecule nodes, a sample of faults included
+# make test-faults what the product says of 122 composed and 19 injected faults, scored; resumed and broken runs; links planted for root
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
 # make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
@@ -9,7 +9,7 @@
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-faults test-upstream check-upstream test-vm bench lint unit shim molecule molecule-site molecule-faults clean
+.PHONY: rehearsal test test-faults test-upstream check-upstream test-vm bench lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,9 +32,9 @@ export MEGATRON_URL ASCENDSPEED_URL STACK MINDSPEED_URL MEGATRON_VERSION MINDSPE
 rehearsal: $(VENV)/.done .rehearsal/.packages $(if $(filter vm,$(NODES)),.rehearsal/.machines)
 	python -m rehearsal run --nodes $(NODES) --stack $(STACK) --upstream $(UPSTREAM) --plan $(PLAN) -- $(ARGS)
 
-# Three at a time: playing against nodes is waiting for the most part.
+# Two at a time: playing against nodes is waiting for the most part.
 test: $(VENV)/.done .rehearsal/.packages
-	$(MAKE) --no-print-directory --jobs=3 molecule-site molecule-faults lint unit shim
+	$(MAKE) --no-print-directory --jobs=2 molecule lint unit shim
 
 lint: $(VENV)/.done .rehearsal/.packages
 	ruff check .
@@ -54,23 +54,16 @@ unit: $(VENV)/.done .rehearsal/.packages
 shim: .rehearsal/torch/.done
 	.rehearsal/torch/bin/python -m pytest $(PARALLEL) tests/shim tests/standin
 
-molecule: molecule-site molecule-faults
-
-molecule-site: $(VENV)/.done .rehearsal/.packages
+molecule: $(VENV)/.done .rehearsal/.packages
 	python -m rehearsal.artifacts
 	molecule test -s site
-
-# A cluster of its own.
-molecule-faults: export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.rehearsal/molecule-faults
-molecule-faults: $(VENV)/.done .rehearsal/.packages
-	python -m rehearsal.artifacts
-	molecule test -s faults
 
 # Fails when ranks are named wrongly or anybody innocent is blamed.
 test-faults: $(VENV)/.done .rehearsal/.packages
 	PYTHONPATH=collections python -m tests.faults.score $(ARGS)
 	python -m tests.faults.injected
-	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.rehearsal/molecule-links molecule test -s links
+	python -m rehearsal.artifacts
+	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.rehearsal/molecule-faults molecule test -s faults
 
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done

@@ -8,6 +8,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 WORKSPACE = "/opt/ascend-cluster"
+UNIT = "ascend-pretrain.service"
+ENVIRONMENT = {"OMP_NUM_THREADS": 1}
 
 
 class Site:
@@ -55,3 +57,18 @@ class Site:
                 r"\( -name __pycache__ -o -path '*/.git/*' \) -prune -o -type f -printf '%p %s %T@\n' | sort")
         with ThreadPoolExecutor() as pool:
             return dict(zip(self.nodes, pool.map(lambda node: self.run(node, find).stdout, self.nodes)))
+
+    def broken(self, **environment):
+        """Train anew with this in the ranks' environment, a fault say; the output of the refusal."""
+        return self.refused("playbooks/pretrain.yml", pretrain_new_run=True, pretrain_environment_extra={**ENVIRONMENT, **environment})
+
+    def nothing_runs(self):
+        """Fail where the job is active on a node, or the training user has a process."""
+        for node in self.nodes:
+            assert self.run(node, f"systemctl is-active {UNIT}").stdout.strip() in ("inactive", "failed")
+            assert self.run(node, "pgrep -u ascend -a").stdout == ""
+
+
+def fault(kinds, ranks, moments="3"):
+    """After iteration 3, on these global ranks; each node has two."""
+    return {"STANDIN_FAULT": kinds, "STANDIN_RANK": ranks, "STANDIN_AT": moments}

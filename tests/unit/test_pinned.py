@@ -26,7 +26,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[s
     """Pytest on Python 3.8, a process for each of RUNS, all at once; and where it writes."""
     python, folder = python38(), tmp_path_factory.mktemp("runs")
     real_model()
-    environment = {**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(python.parents[1] / "hypothesis")}
+    # Their last line is read, so nobody's options from outside.
+    environment = {**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(python.parents[1] / "hypothesis"), "PYTEST_ADDOPTS": ""}
     started = {}
     for number, tests in enumerate(RUNS):
         with (folder / str(number)).open("w") as output:
