@@ -51,7 +51,7 @@ def _checkpoint(plan: Plan, stack: Stack, found: list[_plan_sizes.Stage], site: 
 
 
 def save_warnings(checkpoint: Mapping[str, Any], site: Site) -> list[str]:
-    """A save whose skew may end the run: save_checkpoint ends in a barrier (checkpointing.py:308, 322; current: 468, 571)."""
+    """A save whose skew may end the run: save_checkpoint ends in a barrier (checkpointing.py:308, 322; current: 571)."""
     if checkpoint["skew_seconds"] <= site.exec_timeout:
         return []
     needed = math.ceil(checkpoint["skew_seconds"] * site.save_mb_per_second / site.exec_timeout)
@@ -118,7 +118,8 @@ def neighbours(plan: Mapping[str, Any], stack: Stack, site: Site) -> Iterator[di
     for sizes in sorted(itertools.product(*_steps(typed, site)), key=distance):
         changes = {name: size for name, size, present in zip(CHANGED, sizes, now) if size != present}
         changed = {**plan, **{names.get(plain(name), name): size for name, size in changes.items()}}
-        if not changes or not _plan.keeps_rules(changed, stack, site.world):
+        # Ranks that do not divide into replicas are quickly seen.
+        if not changes or site.world % (sizes[0] * sizes[1] * typed.cp) != 0 or not _plan.keeps_rules(changed, stack, site.world):
             continue
         entry: dict[str, Any] = {"changes": {typed.variable(name): size for name, size in changes.items()}}
         try:

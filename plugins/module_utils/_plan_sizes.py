@@ -15,7 +15,8 @@ from ansible_collections.ascend.cluster.plugins.module_utils._shards import rank
 # Options with which another model is built, or its memory is another, than is counted here; beside those of a stack that nobody judges.
 UNCOUNTED = words("""
     adaptive-recompute-device-swap encoder-num-layers encoder-seq-length moe-tp-extend-ep moe-zero-memory mtp-num-layers optimizer-cpu-offload
-    pipeline-model-parallel-split-rank retro-add-retriever reuse-fp32-param spec swap-attention swap-optimizer unaligned-linear
+    pipeline-model-parallel-split-rank retro-add-retriever reuse-fp32-param spec standalone-embedding-stage swap-attention swap-optimizer
+    unaligned-linear
 """)
 # Bytes of the checkpoint of a parameter: two for the weight in half precision, four each for the optimizer's weight and its two moments.
 OPTIMIZER_BYTES = 12
@@ -114,9 +115,7 @@ def stages(plan: Plan, vocabulary: int) -> list[Stage]:
     table = padded_vocabulary(plan, vocabulary) * plan.number("hidden_size") // plan.tp
     tied = not plan.flag("untie_embeddings_and_output_weights")
     for stage in range(plan.pp):
-        layers = plan.layers // plan.stages
-        if plan.stages < plan.pp and stage == 0:
-            layers = 0
+        layers = plan.layers // plan.pp
         layers -= plan.flag("account_for_embedding_in_pipeline_split") and stage == 0
         layers -= plan.flag("account_for_loss_in_pipeline_split") and stage == last
         sharded, replicated, experts = (layers * count for count in _layer(plan))

@@ -97,13 +97,6 @@ def test_small_models_by_hand(changes: dict[str, Any], parameters: int) -> None:
     assert found[0].all == parameters == _plan_sizes.model_parameters(plan, found)
 
 
-@pytest.mark.parametrize(("changes", "world", "layers"), [
-    ({"pipeline-model-parallel-size": 2, "standalone-embedding-stage": False}, 2, [2, 2]),
-    ({"pipeline-model-parallel-size": 3, "standalone-embedding-stage": True}, 3, [0, 2, 2])])
-def test_layers_of_stages(changes: dict[str, Any], world: int, layers: list[int]) -> None:
-    assert [stage.layers for stage in read({**SMALL, **changes}, world, 10)[1]] == layers
-
-
 def test_layers_of_stages_where_embedding_and_loss_count_as_layers() -> None:
     counted = {"account-for-embedding-in-pipeline-split": True, "account-for-loss-in-pipeline-split": True, "pipeline-model-parallel-size": 2}
     assert [stage.layers for stage in read({**SMALL, **counted}, 2, 10, "current")[1]] == [2, 2]
@@ -141,6 +134,7 @@ def test_without_the_optimizer_a_checkpoint_is_weights() -> None:
 
 @pytest.mark.parametrize(("changes", "named"), [
     ({"reuse-fp32-param": True}, "plan_extra_arguments['reuse-fp32-param'] is True"), ({"optimizer": "sgd"}, "optimizer'] is sgd"),
+    ({"standalone-embedding-stage": True}, "standalone-embedding-stage'] is True"),
     ({"adaptive-recompute-device-swap": True}, "adaptive-recompute-device-swap")])
 def test_what_is_not_counted_is_said(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match="its sizes are not counted here") as raised:

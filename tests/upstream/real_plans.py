@@ -20,9 +20,9 @@ import re
 import sys
 import traceback
 from typing import Any, Callable, Iterable, Iterator
-from unittest import mock
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from rehearsal.option_table import by_kind
 
@@ -69,11 +69,18 @@ Start = Callable[[list[str], World], Iterator[str]]
 Folders = Callable[[World], list[list[Any]]]
 # Sets up the groups of a world, as one of its ranks.
 Join = Callable[[World, int], None]
+class WithoutMemory(TorchFunctionMode):
+    """What is made by torch.empty, as all large weights are, is made on torch's meta device, whichever was asked for: the full size needs no memory."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **{**(kwargs or {}), **({"device": "meta"} if function.__name__ == "empty" else {})})
+
+
 PRINTED = re.compile(r"number of parameters on \(tensor, pipeline\) model parallel rank \((\d+), (\d+)\): (\d+)")
 
 
 def parameters(world: World, join: Join) -> list[list[Any]]:
-    """Build the model of every rank by the real code on torch's meta device, where the full size needs no memory: what it prints, and what it has."""
+    """Build the model of every rank by the real code: what it prints, and what it has."""
     import pretrain_gpt
     from megatron.core import mpu
     from megatron.core.enums import ModelType
@@ -83,8 +90,7 @@ def parameters(world: World, join: Join) -> list[list[Any]]:
     for rank in range(world.size):
         join(world, rank)
         said = io.StringIO()
-        with contextlib.redirect_stdout(said), torch.device("meta"), mock.patch.object(torch.cuda, "current_device", lambda: torch.device("meta")), \
-                mock.patch.object(torch.nn.Module, "cuda", lambda module, *_: module):
+        with contextlib.redirect_stdout(said), WithoutMemory():
             chunks = training.get_model(pretrain_gpt.model_provider, ModelType.encoder_or_decoder, wrap_with_ddp=False)
         stage, printed = mpu.get_pipeline_model_parallel_rank(), PRINTED.findall(said.getvalue())
         assert [(int(tensor), int(pipeline)) for tensor, pipeline, _ in printed] in ([], [(mpu.get_tensor_model_parallel_rank(), stage)])

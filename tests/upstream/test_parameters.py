@@ -52,7 +52,6 @@ else:
     CASES |= {
         "upstream's own experts": ({**SMALL, **sizes(2, 2, 2), "moe-model-type": "megatron_moe"}, 8, 320),
         "experts with gates though nothing says so": ({**SMALL, **sizes(2, 2, 2), "swiglu": False, "disable-bias-linear": False}, 8, 320),
-        "a stage of the embedding alone": ({**SMALL, **sizes(2, 3, 2), "standalone-embedding-stage": True}, 12, 320),
         "a bias of the attention's output": ({**SMALL, **sizes(2, 2, 2), "add-dense-bias": True, "skip-bias-add": False}, 8, 320),
     }
 
