@@ -226,6 +226,19 @@ def test_a_dense_layer_by_hand() -> None:
     assert layer.kept - _plan_memory.layer_bytes(plan).kept == 4096 * 2 * 2 * (4096 - 1024)
 
 
+@pytest.mark.parametrize("stack", OWN)
+def test_a_layer_of_the_paper_and_of_upstream_s_report(stack: str) -> None:
+    # Without gate, groups and flash, selective recomputation: tokens x h x (18 + 4 f / h), shared out by TP
+    # (compute_activation_memory, training/theoretical_memory_usage.py); the scores are those that it computes anew.
+    one = {"pipeline-model-parallel-size": 1, "expert-model-parallel-size": 1, "num-experts": None, "swiglu": False, "group-query-attention": False,
+           "use-flash-attn": False, **BARE, "recompute-granularity": "selective"}
+    plan, found = read(one, 2, stack=stack)
+    layer = _plan_memory.layer_bytes(plan)
+    assert layer.kept == 4096 * 4096 * (18 + 4 * 14336 / 4096) / 2
+    assert layer.scores == (2 * 2 + 1 + 4) * 16 * 4096 * 4096
+    assert activations(one, 2, stack=stack) == 33 * layer.kept + layer.scores + 4096 * 16000 * 12
+
+
 def test_full_recomputation_keeps_the_input_of_each_layer_in_flight() -> None:
     plan, _ = read({})
     layer = _plan_memory.layer_bytes(plan)
