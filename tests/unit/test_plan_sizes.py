@@ -232,7 +232,7 @@ def test_a_layer_of_the_paper_and_of_upstream_s_report(stack: str) -> None:
     # (compute_activation_memory, training/theoretical_memory_usage.py); the scores are those that it computes anew.
     one = {"pipeline-model-parallel-size": 1, "expert-model-parallel-size": 1, "num-experts": None, "swiglu": False, "group-query-attention": False,
            "use-flash-attn": False, **BARE, "recompute-granularity": "selective"}
-    plan, found = read(one, 2, stack=stack)
+    plan, _ = read(one, 2, stack=stack)
     layer = _plan_memory.layer_bytes(plan)
     assert layer.kept == 4096 * 4096 * (18 + 4 * 14336 / 4096) / 2
     assert layer.scores == (2 * 2 + 1 + 4) * 16 * 4096 * 4096
