@@ -28,6 +28,7 @@ class Check(NamedTuple):
     remedy: str
     # Where the fault, the form or the threshold is known from.
     source: str = ""
+    # When it is looked at: in every preflight, or before the first launch on these nodes.
     tier: str = "quick"
 
 
@@ -95,6 +96,19 @@ TABLE = (
           "none between the nodes, or rules that let them reach each other",
           "Let the nodes' addresses in: MASTER_PORT, {hccl_ports}, 16666 and the ephemeral range ({ephemeral}), which torch and gloo use between all nodes.",
           "EI0006 without a name where a port is dropped"),
+    Check("reach_in", "network", "failure", "a listener on every node, connections from all others", "Others do not reach this node",
+          "every node to reach every other on these ports",
+          "Let the nodes' addresses in on this node (firewalld, ufw, nftables, security group), and look at the way between. The run needs MASTER_PORT, "
+          "HCCL's ports, 16666 and the ephemeral range between all nodes.", "EI0006 without a name where a port is dropped", "reach"),
+    Check("reach_out", "network", "failure", "a listener on every node, connections from all others", "This node does not reach others",
+          "every node to reach every other on these ports",
+          "Look at the rules for what goes out on this node, at its routes, and at the way between.", "", "reach"),
+    Check("reach_large", "network", "failure", "200 kB over each connection", "Large packets do not come through", "packets of the full MTU",
+          "A smaller MTU lies on the way, and nobody says so: set the same MTU on nodes, bonds, VLANs and switches (`ip link`, "
+          "`ping -M do -s <MTU - 28> <address>`).", "a good start, and then a hang at the first large message", "reach"),
+    Check("reach_unknown", "network", "warning", "a listener on every node", "Whether the nodes reach each other is unknown",
+          "a Python from 3.6 on, and ports to listen on",
+          "Nothing is said of this node's firewall; install a Python, or free the ports.", "", "reach"),
     # --- driver, firmware, chips ---
     Check("driver", "NPU", "failure", "{driver_info}", "The NPU driver is not installed", "an installed driver",
           "Install the vendor's driver and firmware (HDK), and reboot."),

@@ -10,6 +10,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import CHECKS, RUNNING, Finding
 from ansible_collections.ascend.cluster.plugins.module_utils._compare import compare
+from ansible_collections.ascend.cluster.plugins.module_utils._reach import judge as judge_reach
 
 
 def fold_names(hosts: Sequence[str]) -> str:
@@ -74,6 +75,9 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
         "" when there is none; ``summary``: one line about the nodes; ``count``: number of different findings that refuse.
     """
     between = compare(nodes, settings)
+    reach = {host: data["reach"] for host, data in nodes.items() if data.get("reach")}
+    for host, items in judge_reach(reach).items():
+        between[host] += items
     refusing: dict[str, list[Finding]] = {}
     told: dict[str, list[Finding]] = {}
     for host, data in nodes.items():

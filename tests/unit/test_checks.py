@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +271,10 @@ def test_no_false_alarm_in_a_healthy_cluster(data: st.DataObject) -> None:
     report = _findings.report(made, [], {**SETTINGS, **over})
     assert (report["message"], report["warnings"]) == ("", "")
     assert set(GOOD) and _probe_fabric.listed(list(range(chips)))
+
+
+def test_the_page_of_checks_is_that_of_the_table() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs/checks.md").read_text(encoding="utf-8")
+    made = runpy.run_path(str(root / "docs/checks.py"))["page"](text)
+    assert text == made, "docs/checks.md is out of date: run `PYTHONPATH=collections python docs/checks.py`"
