@@ -44,7 +44,7 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _
 def preflight_report(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], errors: Sequence[str],
                      settings: Mapping[str, Any]) -> dict[str, Any]:
     """See DOCUMENTATION. A node without a judgement counts as one that gave no answer."""
-    nodes: dict[str, Mapping[str, Any]] = {}
+    nodes: dict[str, dict[str, Any]] = {}
     for host in hosts:
         judged = hostvars[host].get("__preflight_node")
         nodes[host] = dict(judged if judged is not None else _probe.node({}, settings, host))

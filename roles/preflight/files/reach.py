@@ -13,25 +13,26 @@ import selectors
 import socket
 import sys
 import time
+from typing import Any, List, Sequence, Tuple
 
 SIZE = 200000
 AT_ONCE = 64
 
 
-def family(address):
+def family(address: str) -> int:
     """Tell the family of an address."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def reason(code):
+def reason(code: Any) -> str:
     """Word the number of an error."""
     return {errno.ECONNREFUSED: "refused", errno.EHOSTUNREACH: "no route to the host", errno.ENETUNREACH: "no route to the network",
             errno.ETIMEDOUT: "no answer", errno.ECONNRESET: "reset"}.get(code, os.strerror(code))
 
 
-def listen(address, seconds, ports):
+def listen(address: str, seconds: float, ports: Sequence[int]) -> None:
     """Bind all ports, tell it, and go on in the background until the time is over."""
-    selector = selectors.DefaultSelector()
+    selector: Any = selectors.DefaultSelector()
     for port in ports:
         server = socket.socket(family(address), socket.SOCK_STREAM)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -56,7 +57,7 @@ def listen(address, seconds, ports):
     os._exit(0)
 
 
-def serve(selector, end):
+def serve(selector: Any, end: float) -> None:
     """Count what comes in, and answer when all is there."""
     while time.time() < end:
         for key, _ in selector.select(1):
@@ -79,12 +80,13 @@ def serve(selector, end):
                 key.fileobj.close()
 
 
-def connect(seconds, peers, ports):
+def connect(seconds: float, peers: Sequence[Sequence[str]], ports: Sequence[int]) -> Tuple[int, List[Tuple[str, int, str]]]:
     """Try every peer and port, AT_ONCE together; returns how many were reached and what was not."""
     waiting = [(name, address, port) for name, address in peers for port in ports]
     waiting.reverse()
-    selector = selectors.DefaultSelector()
-    reached, unreached = 0, []
+    selector: Any = selectors.DefaultSelector()
+    reached = 0
+    unreached: List[Tuple[str, int, str]] = []
     while waiting or selector.get_map():
         while waiting and len(selector.get_map()) < AT_ONCE:
             name, address, port = waiting.pop()
@@ -113,21 +115,21 @@ def connect(seconds, peers, ports):
                 if client.recv(16) == b"whole\n":
                     reached += 1
                 else:
-                    unreached.append(state[0] + ("the connection ended before all was through",))
+                    unreached.append((*state[0], "the connection ended before all was through"))
             except OSError as error:
-                unreached.append(state[0] + (reason(error.errno),))
+                unreached.append((*state[0], reason(error.errno)))
             selector.unregister(client)
             client.close()
         for key in list(selector.get_map().values()):
             if time.time() > key.data[1]:
                 what = "no answer" if not key.data[3] else "it connects, but large packets do not come through"
-                unreached.append(key.data[0] + (what,))
+                unreached.append((*key.data[0], what))
                 selector.unregister(key.fileobj)
                 key.fileobj.close()
     return reached, unreached
 
 
-def main():
+def main() -> None:
     """Do what the arguments say."""
     words = sys.argv[1:]
     if words[0] == "listen":
