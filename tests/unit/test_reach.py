@@ -1,6 +1,8 @@
 """Which nodes reach which: the program on real sockets, and who is named for what it says."""
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -50,6 +52,23 @@ def test_what_listens_is_reached_and_what_does_not_is_told(swallowing: int) -> N
     assert run("connect", 2, "me", f"a={ADDRESS} b={ADDRESS} c={ADDRESS}", open_port) == "reached=3\n"
     assert _reach.read({"stdout": listened}, {"stdout": said}) == {
         "listening": [open_port], "tried": True, "unreached": [["you", closed, "refused"], ["you", swallowing, _reach.LARGE]]}
+
+
+def test_the_listener_is_no_finding_of_the_probe() -> None:
+    """Of a preflight that was broken off, as reach.yml starts it: by -c."""
+    port = free()
+    words = [sys.executable, "-c", PROGRAM.read_text(encoding="utf-8"), "listen", ADDRESS, "60", str(port)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    pid = int(done.stdout.split("pid=")[1])
+    probe = PROGRAM.with_name("probe.sh")
+    try:
+        with socket.create_server((ADDRESS, 0)) as other:
+            ports = (port, other.getsockname()[1])
+            said = subprocess.run(["/bin/sh", str(probe), "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root"],
+                                  capture_output=True, text=True, check=True).stdout
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    assert f"listen={ports[1]} " in said and f"listen={port} " not in said
 
 
 def test_the_listener_ends_by_itself() -> None:

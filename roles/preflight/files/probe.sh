@@ -137,6 +137,8 @@ listeners() { # PORT PID NAME of each listening socket on a port of interest
             pid=${socket#/proc/}
             pid=${pid%%/*}
             name=$(cat "/proc/$pid/comm" 2>/dev/null)
+            # Of a preflight that was broken off: it ends by itself.
+            if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'reach\.py listen ADDRESS'; then continue; fi
         fi
         printf 'listen=%s %s %s\n' "$port" "${pid:--}" "${name:--}"
     done

@@ -5,7 +5,7 @@
 
 A connection carries 200 kB there and one line back, so packets of the full MTU pass in one direction, at least; where larger ones are
 dropped without a word the answer does not come. Lines are key=value as those of probe.sh: ``listening=PORT``, ``busy=PORT WORDS``,
-``reached=COUNT``, ``unreached=NAME|PORT|WORDS``.
+``pid=`` of what answers, ``reached=COUNT``, ``unreached=NAME|PORT|WORDS``.
 """
 import errno
 import os
@@ -47,7 +47,11 @@ def listen(address: str, seconds: float, ports: Sequence[int]) -> None:
         selector.register(server, selectors.EVENT_READ, None)
         print(f"listening={port}")
     sys.stdout.flush()
-    if not selector.get_map() or os.fork():
+    if not selector.get_map():
+        return
+    child = os.fork()
+    if child:
+        print(f"pid={child}")
         return
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
