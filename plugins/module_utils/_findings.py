@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, Sequence
 
+from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import CHECKS, RUNNING, Finding
 from ansible_collections.ascend.cluster.plugins.module_utils._compare import compare
 from ansible_collections.ascend.cluster.plugins.module_utils._reach import judge as judge_reach
@@ -68,11 +69,12 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
     Args:
         nodes: what :func:`_probe.node` returned, by name, in the order of the inventory.
         errors: messages about the inventory and the plan.
-        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs`` and ``strict`` (warnings count as failures).
+        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures) and ``time``.
 
     Returns:
         ``message``: for the refusal, "" when there is nothing to refuse; ``warnings``: what is told and refuses nothing,
-        "" when there is none; ``summary``: one line about the nodes; ``count``: number of different findings that refuse.
+        "" when there is none; ``summary``: one line about the nodes; ``count``: number of different findings that refuse; ``result``:
+        all of it, see :func:`_check_forms.result`.
     """
     between = compare(nodes, settings)
     reach = {host: data["reach"] for host, data in nodes.items() if data.get("reach")}
@@ -80,15 +82,18 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
         between[host] += items
     refusing: dict[str, list[Finding]] = {}
     told: dict[str, list[Finding]] = {}
+    counted: dict[str, list[Finding]] = {}
     for host, data in nodes.items():
         for item in [*data["findings"], *between[host]]:
             # A node alone trains over its own links.
             alone = len(nodes) == 1 and CHECKS[item["check"]].area == "fabric"
             refuses = (item["severity"] == "failure" and not alone) or settings.get("strict")
             (refusing if refuses else told).setdefault(host, []).append(item)
+            counted.setdefault(host, []).append({**item, "severity": "failure" if refuses else "warning"})
     message, count = _message("finding", errors, _headings(refusing), len(nodes), " Nothing has been changed.")
     warnings, _ = _message("warning", [], _headings(told), len(nodes), "")
-    return {"message": message, "count": count, "warnings": warnings, "summary": summary(nodes)}
+    return {"message": message, "count": count, "warnings": warnings, "summary": summary(nodes),
+            "result": _check_forms.result(counted, errors, nodes, str(settings.get("time", "")))}
 
 
 def summary(nodes: Mapping[str, Mapping[str, Any]]) -> str:
