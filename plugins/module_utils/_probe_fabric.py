@@ -66,7 +66,8 @@ def judge(values: Values, settings: Mapping[str, Any], fabric: Fabric, risen: Ma
 
     for device in sorted(fabric):
         for query, answer in fabric[device].items():
-            if isinstance(answer, Unread) and answer.kind in _NO_ANSWER and query not in _NICE_TO_KNOW:
+            # One that hangs was asked nothing more, so all else of it is unknown.
+            if isinstance(answer, Unread) and answer.kind in _NO_ANSWER and (query not in _NICE_TO_KNOW or answer.kind == "timeout"):
                 if answer.kind == "busy":
                     add(device, "hccn_busy", f"no answer to -{query}")
                 else:

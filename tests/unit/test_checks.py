@@ -152,6 +152,11 @@ def test_npus_with_the_same_fault_are_told_together_and_one_that_is_silent_is_to
     assert checks_of(found) == {"link": "NPU 0-2, 5: DOWN, and no optical module is seen", "hccn_answers": "NPU 7: nothing"}
 
 
+def test_an_npu_that_hangs_is_not_taken_for_well() -> None:
+    found = judge(hccn=[*hccn(0), "1|stat|124|"], npu_device=["0", "1"])
+    assert checks_of(found) == {"hccn_answers": "NPU 1: -stat -g: nothing (timeout)"}
+
+
 def test_a_node_alone_does_not_need_the_fabric() -> None:
     found = judge(hccn=hccn(link="link status: DOWN"))
     assert "The network link of an NPU is down" in message(a=found, b=judge("b", hccn=hccn(4)))
