@@ -79,7 +79,7 @@ TABLE = (
           "no limit below the node's memory", "Raise MemoryMax of that slice, or of the container that the node is."),
     Check("clock_synchronized", "node", "warning", "timedatectl", "The clock is not synchronized", "NTPSynchronized=yes",
           "Start chrony or another time service: logs and time-outs are compared between nodes."),
-    Check("name_of_master", "node", "warning", "getent hosts", "The node's own name does not resolve", "an address of the node for {hostname}",
+    Check("own_name", "node", "warning", "getent hosts", "The node's own name does not resolve", "an address of the node for {hostname}",
           "Add it to /etc/hosts: programs that ask for their own name wait for DNS otherwise.", "NCCL and gloo issues of slow or failing gethostname"),
     # --- the network of hosts ---
     Check("cluster_address", "network", "failure", "ip addr", "cluster_address is not an address of the node", "its address on the network of the training",

@@ -84,7 +84,7 @@ def _system(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
         yield finding("clock_synchronized", "NTPSynchronized=no")
     name = "".join(values.get("name", []))
     if name and "name_address" in values and not "".join(values["name_address"]):
-        yield finding("name_of_master", "no address", hostname=name)
+        yield finding("own_name", "no address", hostname=name)
 
 
 def _space(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:

@@ -68,7 +68,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "swap": ({"meminfo": ["SwapTotal 8388608", "SwapFree 4194304"]}, "4.0 GiB swapped out"),
     "memory_limit": ({"memory_limit": ["max /a", f"{64 << 30} /sys/fs/cgroup/system.slice/memory.max"]}, "64.0 GiB of 1511.0"),
     "clock_synchronized": ({"synchronized": "no"}, "NTPSynchronized=no"),
-    "name_of_master": ({"name_address": ""}, "no address"),
+    "own_name": ({"name_address": ""}, "no address"),
     "interface_up": ({"interface": ["eth0 down 1500"]}, "eth0 is down"),
     "firewall": ({"firewall": ["firewalld"]}, "firewalld"),
     "npu_warning": ({"npu_smi_line": smi("910b4_idle", ("OK     ", "Warning"))}, "NPU 2 chip 0"),
