@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _probe, _probe_fabric, _probe_kernel_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -283,3 +284,9 @@ def test_the_page_of_checks_is_that_of_the_table() -> None:
     text = (root / "docs/checks.md").read_text(encoding="utf-8")
     made = runpy.run_path(str(root / "docs/checks.py"))["page"](text)
     assert text == made, "docs/checks.md is out of date: run `PYTHONPATH=collections python docs/checks.py`"
+
+
+def test_every_check_has_a_fault_that_is_put_into_nodes() -> None:
+    rows = yaml.safe_load((Path(__file__).parents[1] / "checks/faults.yml").read_text(encoding="utf-8"))
+    assert sorted(row["check"] for row in rows) == sorted(_checks.CHECKS)
+    assert {name for row in rows for name in row.get("also", [])} <= set(_checks.CHECKS)

@@ -125,6 +125,20 @@ class TestWrongNodes:
         assert "node2" in output
         assert "plan_nproc_per_node" in output
 
+    def test_the_npus_own_network(self, site):
+        """A link that is down, a TLS switch that differs; and what is only doubtful is told and refuses nothing."""
+        site.run("node2", r"printf 'link_down_1\ntls_0=1\n' >/etc/rehearsal/faults")
+        try:
+            output = site.refused("playbooks/preflight.yml")
+            site.run("node2", "echo rx_power_1=0.0054 >/etc/rehearsal/faults")
+            status, doubtful = site.play("playbooks/preflight.yml")
+        finally:
+            site.run("node2", "rm /etc/rehearsal/faults")
+        assert "node2: - The network link of an NPU is down: found NPU 1: DOWN" in output
+        assert "The TLS switch of NPUs differs: found NPU 0: 1; expected 0, as on 3 of 4 NPUs" in output
+        assert status == 0 and "Preflight: 1 warning on 1 of 2 nodes." in doubtful, doubtful
+        assert "found NPU 1: Rx lane 1 has 0.0054 mW" in doubtful
+
     def test_an_npu_that_does_no_operation(self, site):
         site.run("node2", "echo npu_count=1 >/etc/rehearsal/faults")
         try:
