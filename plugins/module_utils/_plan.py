@@ -18,8 +18,9 @@ from ansible_collections.ascend.cluster.plugins.module_utils import (
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_options import words
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Finding, Plan, Rule, Stack
 
-RULES = (*_plan_rules_options.RULES, *_plan_rules_model.RULES, *_plan_rules_training.RULES,
-         *_plan_rules_optimizer.RULES)
+# The one that looks at every rank comes last.
+RULES = tuple(sorted((*_plan_rules_options.RULES, *_plan_rules_model.RULES, *_plan_rules_training.RULES, *_plan_rules_optimizer.RULES),
+                     key=lambda rule: rule is _plan_rules_model.shards))
 
 
 def _holding(stack: Stack) -> Iterator[tuple[Rule, Mapping[str, Any]]]:
@@ -58,10 +59,19 @@ def data_parallel_size(plan: Mapping[str, Any], stack: Stack, world_size: int) -
     return read.dp
 
 
+def _findings(plan: Mapping[str, Any], stack: Stack, world_size: int) -> Iterator[Finding]:
+    read = Plan(plan, stack, world_size)
+    return (finding for rule, parameters in list(_holding(stack)) for finding in rule(read, **parameters))
+
+
 def broken_rules(plan: Mapping[str, Any], stack: Stack, world_size: int) -> list[Finding]:
     """List every rule that the plan breaks on ``world_size`` ranks, with its name; see :func:`plan_errors`."""
-    read = Plan(plan, stack, world_size)
-    return [finding for rule, parameters in list(_holding(stack)) for finding in rule(read, **parameters)]
+    return list(_findings(plan, stack, world_size))
+
+
+def keeps_rules(plan: Mapping[str, Any], stack: Stack, world_size: int) -> bool:
+    """Whether the plan breaks no rule: it looks no further than the first that is broken."""
+    return next(_findings(plan, stack, world_size), None) is None
 
 
 def plan_errors(plan: Mapping[str, Any], stack: Stack, world_size: int) -> list[str]:

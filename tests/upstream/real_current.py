@@ -104,8 +104,8 @@ def start(words: list[str], world: real_plans.World) -> Iterator[str]:
                                 use_cudagraphable_rng=args.enable_cuda_graph)
     if args.tp_comm_overlap:  # initialize.py:152-154
         initialize._initialize_tp_communicators()
+    args.padded_vocab_size = _vocab_size_with_padding(world.vocabulary, args)
     yield "model and optimizer"
-    args.padded_vocab_size = _vocab_size_with_padding(real_plans.VOCABULARY, args)
     args.load = args.pretrained_checkpoint = None
     args.reuse_fp32_param = False
     training.setup_model_and_optimizer(pretrain_gpt.model_provider, ModelType.encoder_or_decoder)
@@ -141,7 +141,7 @@ def ask(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
         world = real_plans.World()
         try:
             patch(questions[0]["words"])
-            found = [real_plans.answer(question, world, start, folders, lambda: global_vars.get_args().train_iters) for question in questions]
+            found = [real_plans.answer(question, world, start, folders, join, lambda: global_vars.get_args().train_iters) for question in questions]
         except (Exception, SystemExit) as error:
             found = [real_plans.refusal("patches", error)] * len(questions)
         with os.fdopen(writing, "w") as pipe:

@@ -3,7 +3,10 @@
 What is common to the stacks: ``real_<stack>.py`` beside it is run in a Python that has torch, with the stand-ins and a checkout of each project,
 left as the roles do, on PYTHONPATH. Without a word, it answers lines of questions, ``{"words": [command line], "world_size": n, "folders": bool}``,
 by lines ``{"accepted": bool, "stage": …, "message": …, "iterations": n, "folders": [[checkpoint file, whether the rank writes it, whether it
-writes the optimizer's] of every rank]}``. With the word ``options`` it lists the real parser's.
+writes the optimizer's] of every rank]}``. A question may have the entries of the ``"vocabulary"``; with ``"parameters": true`` the answer has
+``"parameters"`` besides: of every rank [its pipeline rank, what the real code prints as its number of parameters (None where it prints
+nothing), what its model has], and ``"report"``: the bytes that upstream's report of theoretical memory makes of weights and optimizer. With the
+word ``options`` it lists the real parser's.
 """
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from typing import Any, Callable, Iterable, Iterator
+from unittest import mock
 
 import torch
 
@@ -43,7 +48,7 @@ class World:
     """torch.distributed as one rank sees it, in a world that is not there; a group is its list of ranks."""
 
     def __init__(self) -> None:
-        self.rank, self.size = 0, 1
+        self.rank, self.size, self.vocabulary = 0, 1, VOCABULARY
         pretended: dict[str, Callable[..., Any]] = {
             "is_available": lambda: True,
             "is_initialized": lambda: True,
@@ -62,18 +67,52 @@ class World:
 Start = Callable[[list[str], World], Iterator[str]]
 # Of a world that has been started: [checkpoint file, whether it is written, whether the distributed optimizer's is] of every rank.
 Folders = Callable[[World], list[list[Any]]]
+# Sets up the groups of a world, as one of its ranks.
+Join = Callable[[World, int], None]
+PRINTED = re.compile(r"number of parameters on \(tensor, pipeline\) model parallel rank \((\d+), (\d+)\): (\d+)")
 
 
-def answer(question: dict[str, Any], world: World, start: Start, folders: Folders, iterations: Callable[[], int]) -> dict[str, Any]:
+def parameters(world: World, join: Join) -> list[list[Any]]:
+    """Build the model of every rank by the real code on torch's meta device, where the full size needs no memory: what it prints, and what it has."""
+    import pretrain_gpt
+    from megatron.core import mpu
+    from megatron.core.enums import ModelType
+    from megatron.training import training
+
+    found = []
+    for rank in range(world.size):
+        join(world, rank)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), torch.device("meta"), mock.patch.object(torch.cuda, "current_device", lambda: torch.device("meta")), \
+                mock.patch.object(torch.nn.Module, "cuda", lambda module, *_: module):
+            chunks = training.get_model(pretrain_gpt.model_provider, ModelType.encoder_or_decoder, wrap_with_ddp=False)
+        stage, printed = mpu.get_pipeline_model_parallel_rank(), PRINTED.findall(said.getvalue())
+        assert [(int(tensor), int(pipeline)) for tensor, pipeline, _ in printed] in ([], [(mpu.get_tensor_model_parallel_rank(), stage)])
+        # Where the output layer shares the weights of the embedding on the same stage they are one and the same parameter.
+        found.append([stage, int(printed[0][2]) if printed else None, sum(weight.nelement() for chunk in chunks for weight in chunk.parameters())])
+    return found
+
+
+def report() -> float:
+    """Bytes of weights and optimizer on the most loaded shard, by upstream's report."""
+    from megatron.training import global_vars, theoretical_memory_usage
+
+    return float(theoretical_memory_usage.compute_weight_and_optimizer_memory(global_vars.get_args()))
+
+
+def answer(question: dict[str, Any], world: World, start: Start, folders: Folders, join: Join, iterations: Callable[[], int]) -> dict[str, Any]:
     """Whether the real code starts with these words, or where and why not."""
-    world.size = question["world_size"]
+    world.size, world.vocabulary = question["world_size"], question.get("vocabulary", VOCABULARY)
     os.environ.update(RANK="0", WORLD_SIZE=str(world.size))
     stage, said = "", io.StringIO()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
             for name in start(question["words"], world):
                 stage = name
-            return {"accepted": True, "iterations": iterations(), "folders": folders(world) if question.get("folders") else []}
+                if question.get("parameters") and name == "model and optimizer":
+                    break  # without their memory, below
+            return {"accepted": True, "iterations": iterations(), "folders": folders(world) if question.get("folders") else [],
+                    **({"parameters": parameters(world, join), "report": report()} if question.get("parameters") else {})}
     except (Exception, SystemExit) as error:
         return refusal(stage, error, said.getvalue())
 

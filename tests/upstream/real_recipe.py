@@ -59,8 +59,8 @@ def start(words: list[str], world: real_plans.World) -> Iterator[str]:
     initialize._set_random_seed(args.seed, args.data_parallel_random_init)
     if args.tp_comm_overlap:  # initialize.py:96-97
         initialize._initialize_tp_communicators()
+    args.padded_vocab_size = _vocab_size_with_padding(world.vocabulary, args)
     yield "model and optimizer"
-    args.padded_vocab_size = _vocab_size_with_padding(real_plans.VOCABULARY, args)
     args.load = None
     args.reuse_fp32_param = False
     global_vars._GLOBAL_TIMERS = None
@@ -89,7 +89,7 @@ def answers(questions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     torch.cuda.get_device_capability = lambda device=None: None
     global_vars._GLOBAL_TOKENIZER = SimpleNamespace(vocab_size=real_plans.VOCABULARY)
     for question in questions:
-        yield real_plans.answer(question, world, start, folders, lambda: global_vars.get_args().train_iters)
+        yield real_plans.answer(question, world, start, folders, join, lambda: global_vars.get_args().train_iters)
 
 
 if __name__ == "__main__":

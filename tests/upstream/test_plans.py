@@ -1,9 +1,6 @@
 """Our rules of a plan beside what the real parse_args, validate_args, group set-up, model and schedule say of the same plans."""
 import importlib
 import json
-import os
-import shutil
-import subprocess
 from collections import Counter, defaultdict
 
 import pytest
@@ -11,35 +8,13 @@ import yaml
 from ansible_collections.ascend.cluster.plugins.module_utils import _argv, _plan, _plan_options, _shards
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan
 
-from rehearsal import artifacts
 from tests.playing import PROJECT
 from tests.upstream import plans
 
 OWN = importlib.import_module(f"tests.upstream.plans_{plans.STACK}")
 COMBINATIONS = plans.DATA["rules"]["combinations"]["of"] if plans.DATA["rules"]["combinations"] else []
 SEED, COUNT, STRICTER = OWN.SEED, OWN.COUNT, OWN.STRICTER
-PYTHON = PROJECT / ".rehearsal/plans/bin/python"
-FOLDER = PROJECT / f".rehearsal/upstream/plans-{plans.STACK}"
-REPORT = FOLDER.with_suffix(".txt")
-
-
-@pytest.fixture(scope="module")
-def ask():
-    """Runs the asking program with the real code as the roles leave it, at the commits whose options are recorded."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    checkouts = []
-    for (name, commit), (url, _) in zip(plans.DATA["options"]["of"].items(), artifacts.repositories(plans.STACK).values()):
-        checkouts.append(FOLDER / name)
-        subprocess.run(["git", "clone", "--quiet", "--no-checkout", url, checkouts[-1]], check=True)
-        subprocess.run(["git", "checkout", "--quiet", commit], cwd=checkouts[-1], check=True)
-    OWN.leave_as_roles_do(*checkouts)
-    path = os.pathsep.join(map(str, (PROJECT / "rehearsal/npu_on_cpu", *checkouts, PROJECT)))
-
-    def run(*words, questions=""):
-        done = subprocess.run([PYTHON, "-W", "ignore", PROJECT / f"tests/upstream/real_{plans.STACK}.py", *words], input=questions, text=True,
-                              stdout=subprocess.PIPE, check=True, cwd=FOLDER, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
-        return done.stdout
-    return run
+REPORT = PROJECT / f".rehearsal/upstream/plans-{plans.STACK}.txt"
 
 
 @pytest.fixture(scope="module")
