@@ -23,6 +23,8 @@ _SNR = 20.0
 # Counters of these words count errors; others count traffic.
 _ERROR_WORDS = ("err", "fcs", "bad", "undersize", "oversize", "fragment", "jabber", "drop")
 _HEALTHY = ("Success", "Init")
+# The detection address of a port that has none.
+_NOBODY = "0.0.0.0"  # noqa: S104
 # What a product or a medium does not have, or nobody has set, is no missing answer; what these would tell refuses nothing.
 _NICE_TO_KNOW = ("stat", "stat again", "optical", "link_stat", "speed", "netdetect")
 _NO_ANSWER = ("busy", "no_permission", "timeout", "no_answer", "unknown")
@@ -101,8 +103,8 @@ def _judge_link(device: int, fabric: Fabric, add: Any) -> None:
         # A link by copper has none either, and "not present" is said of modules that carry traffic: it explains, no more.
         absent = _missing(fabric, device, "optical") == "absent" or (optical is not None and optical["present"] is False)
         add(device, "link", f"{link}, and no optical module is seen" if absent else str(link))
-    # An alarm of a link that is down says the same once more.
-    elif health is not None and health not in _HEALTHY:
+    # An alarm of a link that is down says the same once more; and where no address is to be detected there is nothing to be healthy.
+    elif health is not None and health not in _HEALTHY and value(fabric, device, "netdetect") != _NOBODY:
         add(device, "net_health", str(health))
     stat = value(fabric, device, "link_stat")
     if stat and stat["current_time"] and link == "UP":
