@@ -147,6 +147,10 @@ def test_an_optical_module_with_lines_that_are_missing_or_strange(old: str, new:
     assert changed("optical_910a_full", (old, new)).kind == "unknown"
 
 
+def test_a_lane_that_is_missing_altogether_does_not_shift_the_others() -> None:
+    assert changed("optical_910a_full", ("Tx Power1            : 1.3968 mW\nRx Power1            : 0.0054 mW\n", "")).kind == "unknown"
+
+
 def test_labels_of_an_optical_module_that_we_do_not_need_may_be_new() -> None:
     found = changed("optical_910a_full", ("Vcc High", "vendor rev           : A1\nVcc High"))
     assert plain(found) == CASES["optical_910a_full"]["expected"]

@@ -82,6 +82,7 @@ def test_cards_of_several_chips() -> None:
 
 @pytest.mark.parametrize(("case", "old", "new"), [
     ("health_ok_910a", ": OK", ": Fine"), ("health_ok_910a", ": NA\n", ": none\n"), ("health_ok_910a", "Error Code", "Fault Code"),
+    ("health_ok_910a", "Error Information              : NA", ""),
     ("health_alarm_three_codes", "8C084E00", "8C084E"), ("map_a3", "Chip ID  ", "Chip Place  "), ("map_a3", "1 0 2 2 Ascend910", "1 0 2 - Ascend910"),
     ("map_a3", "1 0 2 2 Ascend910", "1 0 2 2"), ("map_910b3_25_5_1", "Chip Logic ID", "Slot ID"),
     ("ecc_950", "HBM Double Bit Error Count               : 0", "HBM Double Bit Error Count               : few"),
