@@ -232,8 +232,8 @@ def _link_stat(device: int, lines: Lines) -> dict[str, Any]:
 
 
 def _lldp(_device: int, lines: Lines) -> str:
-    for line, value, after in zip(lines, lines[1:], lines[2:]):
-        if line == "Port ID TLV" and ": " in value and after:
+    for line, value in zip(lines, lines[1:-1]):  # the last line may be cut off
+        if line == "Port ID TLV" and ": " in value:
             return value.partition(": ")[2].strip()
     raise StrangeError(lines[0])
 

@@ -41,11 +41,23 @@ def test_there_are_cases_of_every_query_and_of_every_kind_of_error() -> None:
     assert kinds == {"not_set", "absent", "busy", "unsupported", "no_permission", "timeout", "no_answer", "unknown"}
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_what_is_cut_off_is_never_read_as_something_else(case: dict[str, Any]) -> None:
+    """At the ends of all lines, and at some places within each; the next test takes any place."""
+    text, whole = case["output"], answer(case, case["output"])
+    ends = [place for place, sign in enumerate(text) if sign == "\n"]
+    for place in {*(end + more for end in ends for more in (-3, -2, -1, 0, 1)), *range(0, len(text), 11)}:
+        compare(case, answer(case, text[:max(place, 0)]), whole)
+
+
 @settings(deadline=None)
 @given(st.sampled_from(sorted(CASES)), st.integers(0, 3000))
-def test_what_is_cut_off_is_never_read_as_something_else(name: str, place: int) -> None:
+def test_what_is_cut_off_anywhere(name: str, place: int) -> None:
     case = CASES[name]
-    cut, whole = answer(case, case["output"][:place]), answer(case, case["output"])
+    compare(case, answer(case, case["output"][:place]), answer(case, case["output"]))
+
+
+def compare(case: dict[str, Any], cut: Any, whole: Any) -> None:
     if isinstance(cut, Unread):
         return
     assert not isinstance(whole, Unread)
@@ -55,12 +67,13 @@ def test_what_is_cut_off_is_never_read_as_something_else(name: str, place: int) 
     elif query == "stat":
         assert all(str(whole[counter]).startswith(str(value)) for counter, value in cut.items())
     elif query == "tls":
-        kept = [one["name"] for one in cut["certificates"]]
+        kept, those = ([(one["name"], one["ends"]) for one in found["certificates"]] for found in (cut, whole))
         assert {**cut, "certificates": []} == {**whole, "certificates": []}
-        assert kept == [one["name"] for one in whole["certificates"]][:len(kept)]
+        assert kept == those[:len(kept)]
     elif query == "link_stat":
         assert {**cut, "changes": whole["changes"]} == whole
-        assert cut["changes"] == whole["changes"][:len(cut["changes"])]
+        assert cut["changes"] == whole["changes"][:len(cut["changes"])] and bool(cut["changes"]) == bool(whole["changes"])
+        assert cut["current_time"] or cut == whole, "a table of 950 tells where it ends"
     elif query == "optical":
         flags = {"rx_los", "rx_lol", "tx_los", "tx_lol"}  # of the last one a lane may be missing, but never all of a fault
         assert all(value in (None, []) or (bool(value) == bool(whole[key]) if key in flags else value == whole[key]) for key, value in cut.items())
@@ -86,6 +99,15 @@ def test_the_words_decide_and_not_the_exit_status(code: int) -> None:
     assert _hccn_tool.answer(0, "gateway", code, ["Get gateway failed, because no gateway was preset there!"]).kind == "not_set"
     assert _hccn_tool.answer(0, "link", code, ["link state: good"]) == Unread(
         "unknown", "link state: good" + (f" (exit status {code})" if code else ""))
+
+
+def test_no_address_is_said_by_nothing_at_all_only_where_the_tool_did_not_fail() -> None:
+    assert [_hccn_tool.answer(0, "ip", code, [""]).kind for code in (0, 1, 139)] == ["not_set", "no_answer", "no_answer"]
+    assert _hccn_tool.answer(0, "link", 0, [""]).kind == "no_answer"
+
+
+def test_words_of_a_switch_are_not_taken_for_those_of_the_tool() -> None:
+    assert changed("lldp", ("Huarong DX511", "Description: Cmd execute failed! permission denied: pls check")) == "400GE1/1/20:2"
 
 
 @pytest.mark.parametrize("code", [124, 137])
@@ -123,6 +145,10 @@ def changed(case: str, *pairs: tuple[str, str]) -> Any:
 ])
 def test_an_optical_module_with_lines_that_are_missing_or_strange(old: str, new: str) -> None:
     assert changed("optical_910a_full", (old, new)).kind == "unknown"
+
+
+def test_a_lane_that_is_missing_altogether_does_not_shift_the_others() -> None:
+    assert changed("optical_910a_full", ("Tx Power1            : 1.3968 mW\nRx Power1            : 0.0054 mW\n", "")).kind == "unknown"
 
 
 def test_labels_of_an_optical_module_that_we_do_not_need_may_be_new() -> None:
