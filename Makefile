@@ -1,6 +1,7 @@
 # make rehearsal   the whole site.yml on two pretend nodes of this machine; STACK=current: with the other stack
 # make test        lint, unit tests, and the site on two molecule nodes, a sample of faults included
 # make test-faults what the product says of 122 composed and 19 injected faults, scored; resumed and broken runs; links planted for root
+# make test-checks every check's fault put into two pretend nodes: found, and nobody accused wrongly
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
 # make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
@@ -9,7 +10,7 @@
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-faults test-upstream check-upstream test-vm bench lint unit shim molecule clean
+.PHONY: rehearsal test test-faults test-checks test-upstream check-upstream test-vm bench lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -65,6 +66,10 @@ test-faults: $(VENV)/.done .rehearsal/.packages
 	python -m rehearsal.artifacts
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.rehearsal/molecule-faults molecule test -s faults
 
+# Fails when a fault is not found or anybody is accused wrongly. CHECKS="link tls_switch": only these.
+test-checks: $(VENV)/.done .rehearsal/.packages
+	PYTHONPATH=collections python -m tests.checks.score $(CHECKS)
+
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
 	python -m rehearsal.artifacts real $(STACK)
@@ -115,7 +120,7 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 	python -m rehearsal.artifacts
 	$(PYTHON) -m venv .rehearsal/plans
 	.rehearsal/plans/bin/pip install --quiet --disable-pip-version-check --constraint rehearsal/constraints.txt \
-	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) einops numpy setuptools six transformers
+	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) einops numpy scipy setuptools six transformers
 	touch $@
 
 .rehearsal/bench/venv/.done: bench/requirements.txt

@@ -8,8 +8,8 @@ from tests.playing import Site
 # A scenario's tests share two converged nodes, so each finds what those before it left. First what looks at the nodes as site.yml left
 # them, then what is refused, then trainings; what leaves nodes behind that nobody would want comes last.
 ORDER = {
-    "site": ("test_site.py", "test_remote_executions.py", "test_two_stacks.py", "test_wrong_input.py", "test_checkpoints.py", "test_data_share.py",
-             "test_runs.py"),
+    "site": ("test_site.py", "test_remote_executions.py", "test_npus.py", "test_two_stacks.py", "test_wrong_input.py", "test_checkpoints.py",
+             "test_data_share.py", "test_runs.py"),
     "faults": ("test_resume.py", "test_broken_runs.py", "test_planted_links.py"),
 }
 

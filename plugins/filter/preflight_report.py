@@ -12,7 +12,7 @@ options:
     type: list
     required: true
   hostvars:
-    description: Variables of the hosts; read is C(__preflight_node).
+    description: Variables of the hosts; read are C(__preflight_node), C(__preflight_listened) and C(__preflight_connected).
     type: dict
     required: true
   errors:
@@ -38,16 +38,18 @@ _value:
 
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _probe
+from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _probe, _reach
 
 
 def preflight_report(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], errors: Sequence[str],
                      settings: Mapping[str, Any]) -> dict[str, Any]:
     """See DOCUMENTATION. A node without a judgement counts as one that gave no answer."""
-    nodes: dict[str, Mapping[str, Any]] = {}
+    nodes: dict[str, dict[str, Any]] = {}
     for host in hosts:
         judged = hostvars[host].get("__preflight_node")
-        nodes[host] = judged if judged is not None else _probe.node({}, settings, host)
+        nodes[host] = dict(judged if judged is not None else _probe.node({}, settings, host))
+        if "__preflight_connected" in hostvars[host]:
+            nodes[host]["reach"] = _reach.read(hostvars[host]["__preflight_listened"], hostvars[host]["__preflight_connected"])
     return _findings.report(nodes, errors, settings)
 
 

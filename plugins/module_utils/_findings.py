@@ -6,53 +6,12 @@ one node alone has it, ``remedy_alone`` takes the remedy's place.
 """
 from __future__ import annotations
 
-import statistics
-from typing import Any, Dict, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
-Finding = Dict[str, str]
-RUNNING = ("active", "activating", "deactivating", "reloading")
-
-
-def finding(cause: str, found: str, expected: str, remedy: str) -> Finding:
-    """Make a finding; ``remedy`` is one or more whole sentences."""
-    return {"cause": cause, "found": found, "expected": expected, "remedy": remedy}
-
-
-def _between_nodes(nodes: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, list[Finding]]:
-    """Find what is wrong only in comparison: counts of NPUs, driver versions, clocks."""
-    found: dict[str, list[Finding]] = {host: [] for host in nodes}
-    count = int(settings["nproc_per_node"])
-
-    def odd(name: str, hosts: Sequence[str], cause: str, expected: str, remedy: str) -> None:
-        values = [nodes[host]["facts"][name] for host in hosts]
-        if len(set(values)) > 1:
-            usual = statistics.mode(values)
-            for host, value in zip(hosts, values):
-                if value != usual:
-                    found[host].append(finding(cause, str(value), f"{usual}, as on {values.count(usual)} of "
-                                               f"{len(values)} nodes{expected}", remedy))
-
-    odd("npus", [host for host in nodes if nodes[host]["facts"].get("npus", 0) >= count],
-        "The number of usable NPUs differs between the nodes", "",
-        "Repair the node, or take it out of the inventory group: every node starts plan_nproc_per_node ranks.")
-    odd("driver", [host for host in nodes if nodes[host]["facts"].get("driver")],
-        "The driver version differs between the nodes", "",
-        "Install the same driver and firmware on all nodes: HCCL fails between different ones.")
-    if settings.get("nfs"):
-        odd("user_ids", [host for host in nodes if nodes[host]["facts"].get("user_ids")],
-            "The training user has other numbers (uid:gid) than on the other nodes", "",
-            "NFS knows users by number: give cluster_user the same uid and gid on all nodes (usermod -u, groupmod -g); "
-            "node_base_uid sets them where the user is made.")
-    offsets = {host: data["facts"]["clock_offset"] for host, data in nodes.items() if "clock_offset" in data["facts"]}
-    if offsets:
-        middle = statistics.median_low(offsets.values())
-        most = float(settings["max_clock_skew_seconds"])
-        for host, offset in offsets.items():
-            if abs(offset - middle) > most:
-                found[host].append(finding(
-                    "The clock differs from the other nodes", f"{offset - middle:+.0f} s",
-                    f"at most {most:g} s (preflight_max_clock_skew_seconds)", "Start chrony or another time service there."))
-    return found
+from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms
+from ansible_collections.ascend.cluster.plugins.module_utils._checks import CHECKS, RUNNING, Finding
+from ansible_collections.ascend.cluster.plugins.module_utils._compare import compare
+from ansible_collections.ascend.cluster.plugins.module_utils._reach import judge as judge_reach
 
 
 def fold_names(hosts: Sequence[str]) -> str:
@@ -74,24 +33,12 @@ def _word(cause: str, expected: str, remedy: str, found: Sequence[tuple[str, str
     return f"{cause}: found {shown}; expected {expected}. {remedy}"
 
 
-def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the findings about the cluster and of all nodes into one message.
-
-    Args:
-        nodes: what :func:`node` returned, by name, in the order of the inventory.
-        errors: messages about the inventory and the plan.
-        settings: ``nproc_per_node``, ``max_clock_skew_seconds`` and ``nfs``.
-
-    Returns:
-        ``message``: for the refusal, "" when there is nothing to refuse; ``summary``: one line about the nodes;
-        ``count``: number of different findings.
-    """
-    between = _between_nodes(nodes, settings)
-    # Equal findings over the nodes that have them, then those with the same set of nodes under one heading.
+def _headings(findings: Mapping[str, Sequence[Finding]]) -> dict[tuple[str, ...], list[str]]:
+    """Word findings by the nodes that have them: equal ones are folded, those of the same nodes stand together."""
     folded: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
     alone: dict[tuple[str, str, str], str] = {}
-    for host, data in nodes.items():
-        for item in [*data["findings"], *between[host]]:
+    for host, items in findings.items():
+        for item in items:
             key = (item["cause"], item["expected"], item["remedy"].replace(f"`ansible {host} ", "`ansible NODE "))
             folded.setdefault(key, []).append((host, item["found"]))
             alone[key] = item.get("remedy_alone", key[2])
@@ -102,19 +49,51 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
             remedy = alone[cause, expected, remedy].replace("`ansible NODE ", f"`ansible {hosts[0]} ")
             found = [(hosts[0], ", ".join(value for _, value in found))]
         headings.setdefault(hosts, []).append(_word(cause, expected, remedy, found))
+    return headings
+
+
+def _message(kind: str, errors: Sequence[str], headings: Mapping[tuple[str, ...], Sequence[str]], nodes: int, after: str) -> tuple[str, int]:
     count = len(errors) + sum(len(texts) for texts in headings.values())
-    blocks = []
-    if errors:
-        blocks.append("\n".join(["The inventory and the plan:", *(f"  - {error}" for error in errors)]))
-    for hosts, texts in headings.items():
-        blocks.append("\n".join([f"{fold_names(hosts)}:", *(f"  - {text}" for text in texts)]))
-    message = ""
-    if count:
-        bad = len({host for hosts in headings for host in hosts})
-        where = f" on {bad} of {len(nodes)} nodes" if bad else ""
-        message = "\n\n".join([f"Preflight: {count} finding{'s' if count != 1 else ''}{where}. Nothing has been changed.",
-                               *blocks])
-    return {"message": message, "count": count, "summary": summary(nodes)}
+    if not count:
+        return "", 0
+    blocks = ["\n".join(["The inventory and the plan:", *(f"  - {error}" for error in errors)])] if errors else []
+    blocks += ["\n".join([f"{fold_names(hosts)}:", *(f"  - {text}" for text in texts)]) for hosts, texts in headings.items()]
+    bad = len({host for hosts in headings for host in hosts})
+    where = f" on {bad} of {nodes} nodes" if bad else ""
+    return "\n\n".join([f"Preflight: {count} {kind}{'s' if count != 1 else ''}{where}.{after}", *blocks]), count
+
+
+def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the findings about the cluster and of all nodes into one message.
+
+    Args:
+        nodes: what :func:`_probe.node` returned, by name, in the order of the inventory.
+        errors: messages about the inventory and the plan.
+        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures) and ``time``.
+
+    Returns:
+        ``message``: for the refusal, "" when there is nothing to refuse; ``warnings``: what is told and refuses nothing,
+        "" when there is none; ``summary``: one line about the nodes; ``count``: number of different findings that refuse; ``result``:
+        all of it, see :func:`_check_forms.result`.
+    """
+    between = compare(nodes, settings)
+    reach = {host: data["reach"] for host, data in nodes.items() if data.get("reach")}
+    for host, items in judge_reach(reach).items():
+        between[host] += items
+    refusing: dict[str, list[Finding]] = {}
+    told: dict[str, list[Finding]] = {}
+    counted: dict[str, list[Finding]] = {}
+    for host, data in nodes.items():
+        for item in [*data["findings"], *between[host]]:
+            # A node alone trains over its own links.
+            alone = len(nodes) == 1 and CHECKS[item["check"]].area == "fabric"
+            refuses = (item["severity"] == "failure" and not alone) or settings.get("strict")
+            (refusing if refuses else told).setdefault(host, []).append(item)
+            counted.setdefault(host, []).append({**item, "severity": "failure" if refuses else "warning"})
+    message, count = _message("finding", errors, _headings(refusing), len(nodes), " Nothing has been changed.")
+    warnings, _ = _message("warning", [], _headings(told), len(nodes), "")
+    return {"message": message, "count": count, "warnings": warnings, "summary": summary(nodes),
+            "result": _check_forms.result(counted, errors, nodes, str(settings.get("time", "")))}
 
 
 def summary(nodes: Mapping[str, Mapping[str, Any]]) -> str:

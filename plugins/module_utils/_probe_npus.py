@@ -5,7 +5,7 @@ import re
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils import _npu_chips, _npu_smi
-from ansible_collections.ascend.cluster.plugins.module_utils._findings import Finding, finding
+from ansible_collections.ascend.cluster.plugins.module_utils._checks import Finding, finding
 
 # Programs by which a launch of ours is known, whichever interpreter runs them.
 _LAUNCHED = ("torchrun", "pretrain_gpt.py", "pretrain_mixtral.sh")
@@ -54,12 +54,10 @@ def judge(values: Mapping[str, Sequence[str]], settings: Mapping[str, Any], smi:
           state: str, job: bool) -> Iterable[Finding]:
     """Find what is wrong with the driver, the table and the chips; ``job`` tells that our own unit runs."""
     if not any(line.startswith("Version=") for line in values.get("driver_info", [])):
-        yield finding("The NPU driver is not installed", f"no Version= in {settings['driver_info']}", "an installed driver",
-                      "Install the vendor's driver and firmware (HDK), and reboot.")
+        yield finding("driver", f"no Version= in {settings['driver_info']}")
     tool = "".join(values.get("npu_smi", []))
     if not tool:
-        yield finding("npu-smi is not installed", "none on the PATH, in /usr/local/bin or /usr/local/sbin",
-                      "npu-smi, which comes with the driver", "Install the vendor's driver and firmware (HDK).")
+        yield finding("npu_smi", "none on the PATH, in /usr/local/bin or /usr/local/sbin")
     else:
         yield from _table(values, settings, smi, unread)
     if not job:
@@ -71,24 +69,38 @@ def _table(values: Mapping[str, Sequence[str]], settings: Mapping[str, Any], smi
     count = int(settings["nproc_per_node"])
     code = "".join(values.get("npu_smi_rc", ["unknown"]))
     if code == "0" and unread:
-        yield finding("npu-smi prints a table that is not understood", unread[:600], "the tables of the generations that are known",
-                      "Whether the NPUs are healthy and idle is unknown. Run `npu-smi info` on the node, and report its output.")
+        yield finding("npu_table", unread[:600])
         return
     if code != "0" or not smi["chips"]:
         said = " ".join(" ".join(values.get("npu_smi_line", [])).split())[:200]
-        yield finding("npu-smi shows no NPU", f"return code {code}: {said or 'no output'}", f"{count} NPUs",
-                      "Run `npu-smi info` on the node; after 30 s it counts as stuck (return code 124). "
-                      "Check that driver and firmware fit, and `dmesg`.")
+        yield finding("npu_answers", f"return code {code}: {said or 'no output'}", nproc_per_node=count)
         return
     for chip in smi["chips"]:
         if not _npu_smi.usable(chip):
-            yield finding("An NPU is not healthy", f"NPU {chip['npu']} chip {chip['chip']} is {chip['health']}",
-                          " or ".join(_npu_smi.USABLE), "Run `npu-smi info -t health -i <NPU>`; reset or replace it.")
+            yield finding("npu_health", f"NPU {chip['npu']} chip {chip['chip']} is {chip['health']}")
+        elif chip["health"] == "Warning":
+            yield finding("npu_warning", f"NPU {chip['npu']} chip {chip['chip']}")
     usable = sum(_npu_smi.usable(chip) for chip in smi["chips"])
     if usable < count:
-        yield finding("Too few NPUs", f"{usable} usable of {len(smi['chips'])}", f"at least {count} (plan_nproc_per_node)",
-                      "Repair the node, take it out of the inventory group, or lower plan_nproc_per_node for all nodes.")
+        yield finding("npu_count", f"{usable} usable of {len(smi['chips'])}", nproc_per_node=count)
+    # A container sees every card of its host on the bus.
+    bus = values.get("pci", [])
+    if len(bus) > len(smi["chips"]) and "container" not in values:
+        shown = {str(chip["bus_id"]).lower() for chip in smi["chips"]}
+        missing = [one for one in bus if one.lower() not in shown]
+        yield finding("npu_on_bus", f"{len(bus)} on the bus, {len(smi['chips'])} in npu-smi; not there: {', '.join(missing[:8])}")
+    yield from _sizes(smi["chips"])
     yield from _abilities(smi["chips"], settings, values.get("kernels", []))
+
+
+def _sizes(chips: Chips) -> Iterable[Finding]:
+    usual: dict[str, int] = {}
+    for chip in chips:
+        usual[chip["name"]] = max(usual.get(chip["name"], 0), int(chip["memory_total_mib"]))
+    for chip in chips:
+        most, total = usual[chip["name"]], int(chip["memory_total_mib"])
+        if 0 < total < most * 0.95:
+            yield finding("npu_memory_size", f"NPU {chip['npu']} chip {chip['chip']} has {total} MiB", usual=most)
 
 
 def _abilities(chips: Chips, settings: Mapping[str, Any], installed: Sequence[str]) -> Iterable[Finding]:
@@ -102,12 +114,9 @@ def _abilities(chips: Chips, settings: Mapping[str, Any], installed: Sequence[st
     made_for = _npu_chips.kernels_of(archive)
     for generation, name in names.items():
         if settings["precision"] == "bf16" and generation.bf16 is False:
-            yield finding("The chips do not compute in bf16", f"{name}, {generation.name}",
-                          "Atlas A2 (910B1 to 910B4), A3 or 950, as plan_precision is bf16",
-                          "Train on such nodes, or set plan_precision to fp16 (group_vars/all/plan.yml).")
+            yield finding("bf16", f"{name}, {generation.name}")
         if made_for and made_for != generation.kernels and generation.soc not in installed:
-            yield finding("The package of kernels is for other chips", f"{archive.split('/')[-1]} for {name}, {generation.name}",
-                          generation.archives, "Set cann_toolkit_kernels_src (group_vars/all/cann_toolkit.yml) to that archive.")
+            yield finding("kernels_package", f"{archive.split('/')[-1]} for {name}, {generation.name}", archives=generation.archives)
 
 
 def unknown_chips(chips: Chips) -> list[str]:
@@ -124,8 +133,7 @@ def _held(smi: Mapping[str, Any], settings: Mapping[str, Any], seen: Mapping[int
     if foreign:
         users = sorted({_describe(process, seen) for process in foreign})
         npus = sorted({process["npu"] for process in foreign})
-        yield finding("NPUs are in use", f"NPU {', '.join(map(str, npus))} by {', '.join(users[:4])}"
-                      + (" …" if len(users) > 4 else ""), "idle NPUs", "Stop these processes, or wait for them.")
+        yield finding("npus_idle", f"NPU {', '.join(map(str, npus))} by {', '.join(users[:4])}" + (" …" if len(users) > 4 else ""))
     listed = {(process["npu"], process["chip"]) for process in smi["processes"]}
     most = float(settings["max_npu_memory_used_percent"])
     held: dict[str, list[str]] = {}
@@ -136,11 +144,7 @@ def _held(smi: Mapping[str, Any], settings: Mapping[str, Any], seen: Mapping[int
             held.setdefault(f"{used} of {total} MiB", []).append(where)
     if held:
         shown = [f"NPU {', '.join(npus)}: {memory}" for memory, npus in held.items()]
-        yield finding(
-            "Memory of NPUs is held, though npu-smi lists no process there", "; ".join(shown[:8]) + (" …" if len(shown) > 8 else ""),
-            f"at most {most:g} % in use on an idle chip (preflight_max_npu_memory_used_percent)",
-            "A process in a container or of a virtual NPU holds it, or one that died: look with `fuser -v /dev/davinci*` on the node and in "
-            "its containers; with nobody there, `npu-smi set -t reset -i <NPU> -c <chip>`, or reboot.")
+        yield finding("npu_memory_held", "; ".join(shown[:8]) + (" …" if len(shown) > 8 else ""), max_npu_memory_used_percent=f"{most:g}")
 
 
 def _describe(process: Mapping[str, Any], seen: Mapping[int, Process]) -> str:
@@ -158,12 +162,12 @@ def _leaked(own: Sequence[Process], listed: Sequence[Mapping[str, Any]], setting
     shown = [f"{process.launched() or process.name} (pid {process.pid})" for process in sorted(own, key=lambda one: one.pid)]
     found = (", ".join(shown[:4]) + (f" … ({len(shown)} in all)" if len(shown) > 4 else "") + f" of {settings['user']}"
              + (f" on NPU {', '.join(map(str, npus))}" if npus else ""))
-    cause, expected = "Processes of an earlier run are left", f"none while {settings['unit']} does not run"
+    unit = settings["unit"]
     if state == "unknown" and any(process.in_unit for process in own):
-        return finding(cause, found, expected, "Run playbooks/stop.yml, which stops the unit that they belong to.")
+        return finding("left_processes", found, unit=unit, remedy="Run playbooks/stop.yml, which stops the unit that they belong to.")
     rest = "One that stays in state D needs a reset of the NPU, or a reboot."
     # On many nodes their numbers differ: there the owner and the program name them.
     remedy = ("On each of them run "
               f"`ansible NODE -b -m ansible.builtin.raw -a \"pkill -KILL -u {settings['user']} -f '{'|'.join(_LAUNCHED)}'\"`. {rest}")
     alone = f"End them: `ansible NODE -b -m ansible.builtin.raw -a 'kill -KILL {' '.join(map(str, pids))}'`. {rest}"
-    return {**finding(cause, found, expected, remedy), "remedy_alone": alone}
+    return {**finding("left_processes", found, unit=unit, remedy=remedy), "remedy_alone": alone}

@@ -5,16 +5,19 @@ import os
 import platform
 import re
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ansible_collections.ascend.cluster.plugins.module_utils import _cann, _npu_smi
+from ansible_collections.ascend.cluster.plugins.module_utils import _cann, _hccn_tool, _npu_smi, _npu_smi_more
 
 from rehearsal.hardware import cann
 
 ROOT = Path(cann.__file__).parent / "root"
 NPU_SMI = ROOT / "usr/local/sbin/npu-smi"
 HCCN_TOOL = ROOT / "usr/local/Ascend/driver/tools/hccn_tool"
+HARDWARE = ROOT / "usr/libexec/rehearsal/hardware"
 ARCH = platform.machine()
 RECORDED = """\
 +------------------------------------------------------------------------------------------------+
@@ -129,11 +132,152 @@ def test_hccn_tool_switches(node: Node) -> None:
     assert " 100.00% packet loss" in node.run(HCCN_TOOL, *["-i", "5", "-ping", "-g", "address", "10.20.0.1"]).stdout
 
 
-@pytest.mark.parametrize("question", ["", "-i 0", "-i x -link -g", "-i 8 -link -g", "-i 0 -link -s", "-i 0 -speed -g"])
+@pytest.mark.parametrize("question", ["", "-i 0", "-i x -link -g", "-i 8 -link -g", "-i 0 -link -s", "-i 0 -cdr -g"])
 def test_hccn_tool_refuses_what_is_not_recorded(node: Node, question: str) -> None:
     answer = node.run(HCCN_TOOL, *question.split())
     assert answer.returncode != 0
     assert answer.stdout == ""
+
+
+def ask(node: Node, query: str, device: int = 3) -> Any:
+    """What the product's parser reads of an answer, taken through one pipe as the probe does."""
+    words = ["address", "10.20.0.1"] if query == "ping" else []
+    line = f'"$0" -i {device} -{query} -g "$@" 2>&1'
+    answer = node.run("sh", "-c", line, HCCN_TOOL, *words)
+    return _hccn_tool.answer(device, query, answer.returncode, answer.stdout.splitlines())
+
+
+def test_a_node_without_faults_is_well_in_every_query(node: Node) -> None:
+    found = {query: ask(node, query) for query in _hccn_tool.QUERIES}
+    optical, link_stat, stat = (found.pop(query) for query in ("optical", "link_stat", "stat"))
+    assert found == {
+        "link": "UP", "net_health": "Success", "ip": {"address": "10.20.1.4", "netmask": "255.255.0.0"}, "gateway": "10.20.0.1",
+        "netdetect": "10.20.0.1", "tls": {"switch": 0, "preconfigured": 1, "alarm_days": 60, "certificates": []}, "mtu": 1500, "speed": 200000,
+        "lldp": "400GE1/1/4", "ping": {"sent": 3, "received": 3, "loss_percent": 0.0}}
+    assert len(stat) == 32
+    assert not any(value for name, value in stat.items() if not name.startswith("nic_"))
+    low, high = (optical["thresholds"][f"rx_power_{end}_mw"] for end in ("low", "high"))
+    assert optical["present"] and all(low < power < high for power in optical["rx_power_mw"])
+    assert (optical["tx_los"], optical["rx_los"], min(optical["media_snr_db"])) == (0, 0, 22.1875)
+    assert (link_stat["up_count"], link_stat["down_count"], [state for _, state in link_stat["changes"]]) == (1, 0, ["UP"])
+
+
+@pytest.mark.parametrize(("fault", "query", "part", "expected"), [
+    ("link_down_3", "link", "", "DOWN"), ("net_health_3=Init", "net_health", "", "Init"), ("ip_3=10.20.1.3", "ip", "address", "10.20.1.3"),
+    ("ip_3=none", "ip", "kind", "not_set"), ("ip_3=empty", "ip", "kind", "not_set"), ("netmask_3=255.255.255.0", "ip", "netmask", "255.255.255.0"),
+    ("gateway_3=10.20.0.9", "gateway", "", "10.20.0.9"), ("gateway_3=none", "gateway", "kind", "not_set"), ("netdetect_3=0.0.0.0", "netdetect", "", "0.0.0.0"),
+    ("tls_3=1", "tls", "switch", 1), ("mtu_3=9000", "mtu", "", 9000), ("speed_3=100000", "speed", "", 100000), ("lldp_3=10GE2", "lldp", "", "10GE2"),
+    ("lldp_3=none", "lldp", "kind", "no_answer"), ("ping_loss_3", "ping", "received", 0), ("stat_3=roce_rx_err_pkt_num:17", "stat", "roce_rx_err_pkt_num", 17),
+    ("optical_3=absent", "optical", "kind", "absent"), ("optical_3=not_present", "optical", "present", False),
+    ("optical_3=initializing", "optical", "kind", "busy"), ("optical_3=unreachable", "optical", "kind", "no_answer"),
+    ("optical_3=unsupported", "optical", "kind", "unsupported"), ("rx_power_3=0.0054", "optical", "rx_power_mw", [1.0189, 0.0054, 0.9907, 1.0213]),
+    ("tx_power_3=4.4035", "optical", "tx_power_mw", [4.4035, 1.3968, 1.414, 1.4988]), ("rx_los_3=0xff", "optical", "rx_los", 255),
+    ("snr_3=15.2", "optical", "media_snr_db", [23.1211, 22.6289, 15.2, 23.2969]), ("optical_temperature_3=75", "optical", "temperature_c", 75.0),
+    ("hccn_says_3=Something else", "tls", "words", "Something else (exit status 1)"), ("hccn_says_3_link=Cmd execute failed!", "link", "kind", "no_answer"),
+    ("hccn_says_3_link=Cmd execute failed!", "net_health", "", "Success"),
+])
+def test_every_fault_of_a_port_is_read_and_the_next_one_is_well(node: Node, fault: str, query: str, part: str, expected: object) -> None:
+    node.faults(fault)
+    found = ask(node, query)
+    assert (found if not part else found[part] if isinstance(found, dict) else getattr(found, part)) == expected
+    well = Node(node.root.parent / "well")
+    assert ask(node, query, 4) == ask(well, query, 4)
+
+
+@pytest.mark.parametrize("expiration", [0, 1, 2])
+def test_a_certificate(node: Node, expiration: int) -> None:
+    node.faults(f"tls_expiration_3={expiration}")
+    assert ask(node, "tls")["certificates"] == [{"name": "pub cert", "ends": "2026-03-02T03:10:27Z", "expiration": expiration}]
+
+
+def test_a_port_that_flaps(node: Node) -> None:
+    node.faults("link_flaps_3=2", "link_flap_seconds_3=45", "link_down_3")
+    found = ask(node, "link_stat")
+    times = [datetime.fromisoformat(time) for time, _ in found["changes"]]
+    assert (found["up_count"], found["down_count"]) == (3, 3)
+    assert [state for _, state in found["changes"]] == ["DOWN", "UP", "DOWN", "UP", "DOWN", "UP"]
+    assert times == sorted(times, reverse=True)
+    assert timedelta(seconds=44) <= times[1] - times[2] <= timedelta(seconds=46)
+
+
+def test_counters_rise_between_two_looks_and_a_busy_tool_answers_the_second_time(node: Node) -> None:
+    node.faults("stat_rising_3=roce_rx_err_pkt_num", "busy_once_4")
+    assert [ask(node, "stat")["roce_rx_err_pkt_num"] for _ in range(3)] == [10, 20, 30]
+    assert ask(node, "stat")["nic_tx_all_pkg_num"] == ask(node, "stat")["nic_tx_all_pkg_num"]
+    assert [ask(node, "link", 4) for _ in range(2)] == [("busy", "hccn_tool is busy, please try again."), "UP"]
+    node.run(HARDWARE)
+    assert ask(node, "stat")["roce_rx_err_pkt_num"] == 10
+    assert ask(node, "link", 4).kind == "busy"
+
+
+@pytest.mark.parametrize(("tool", "fault", "words"), [(HCCN_TOOL, "hang_hccn_3", "-i 3 -link -g"), (NPU_SMI, "hang_npu_smi", "info -m")])
+def test_a_tool_that_hangs(node: Node, tool: Path, fault: str, words: str) -> None:
+    node.faults(fault)
+    assert node.run("timeout", "1", tool, *words.split()).returncode == 124
+
+
+def test_hccn_conf_agrees_with_the_devices_until_a_fault_says_otherwise(node: Node) -> None:
+    def read() -> dict[int, dict[str, str]]:
+        assert node.run(HARDWARE).returncode == 0
+        return _hccn_tool.read_conf(node.read("/etc/hccn.conf"))
+
+    node.faults("ip_2=10.20.1.7", "gateway_5=none", "tls_6=1")
+    conf = read()
+    assert sorted(conf) == list(range(8))
+    for device, keys in conf.items():
+        assert {"address": keys["address"], "netmask": keys["netmask"]} == ask(node, "ip", device)
+        assert (keys["tls_enable"], keys.get("gateway", "none")) == (str(ask(node, "tls", device)["switch"]), "none" if device == 5 else "10.20.0.1")
+    assert (conf[2]["address"], conf[6]["tls_enable"]) == ("10.20.1.7", "1")
+    node.faults("conf_address_3=10.20.9.9")
+    stale = read()
+    assert (stale[3]["address"], ask(node, "ip")["address"]) == ("10.20.9.9", "10.20.1.4")
+    node.faults()
+    assert read()[3]["address"] == "10.20.1.4"
+
+
+def test_another_driver_and_firmware(node: Node) -> None:
+    for part in ("driver", "firmware"):
+        path = f"usr/local/Ascend/{part}/version.info"
+        (node.root / path).parent.mkdir(parents=True)
+        (node.root / path).write_bytes((ROOT / path).read_bytes())
+    before = [node.read(f"usr/local/Ascend/{part}/version.info") for part in ("driver", "firmware")]
+    node.faults("driver_version=24.1.rc2", "firmware_version=7.3.0.1.231")
+    node.run(HARDWARE)
+    assert node.read("usr/local/Ascend/driver/version.info") == before[0].replace("Version=24.1.rc1\n", "Version=24.1.rc2\n", 1) != before[0]
+    assert "\nVersion=" not in node.read("usr/local/Ascend/firmware/version.info")
+    assert node.read("usr/local/Ascend/firmware/version.info").startswith("Version=7.3.0.1.231\n")
+    node.faults()
+    node.run(HARDWARE)
+    assert [node.read(f"usr/local/Ascend/{part}/version.info") for part in ("driver", "firmware")] == before
+
+
+def more(node: Node, query: str, words: str) -> Any:
+    answer = node.run(NPU_SMI, *words.split())
+    return _npu_smi_more.answer(query, answer.returncode, answer.stdout.splitlines())
+
+
+def test_npu_smi_answers_about_single_chips(node: Node) -> None:
+    node.faults("npu_health_1=Alarm", "npu_code_1=80E18401", "npu_ecc_2=3", "npu_isolated_2=64")
+    found = more(node, "map", "info -m")
+    assert [(chip["npu"], chip["device"], chip["options"]) for chip in found] == [(npu, npu, ["-i", str(npu), "-c", "0"]) for npu in range(8)]
+    assert more(node, "health", "info -t health -i 0 -c 0") == {"health": "OK", "codes": [], "information": []}
+    sick = more(node, "health", "info -t health -i 1 -c 0")
+    assert (sick["health"], sick["codes"]) == ("Alarm", ["80E18401"])
+    assert not any(more(node, "ecc", "info -t ecc -i 1 -c 0").values())
+    worn = more(node, "ecc", "info -t ecc -i 2 -c 0")
+    assert (worn["hbm_double_bit_error_count"], worn["hbm_double_bit_isolated_pages_count"]) == (3, 64)
+    assert more(node, "health", "info -t health -i 8 -c 0").kind == "absent"
+    node.faults("npu_smi_fails")
+    assert more(node, "map", "info -m").kind == "no_answer"
+
+
+def test_npu_smi_shows_memory_that_is_held_and_another_version(node: Node) -> None:
+    node.faults("npu_memory_3=60000", "npu_smi_version=25.2.0")
+    answer = node.run(NPU_SMI, "info").stdout
+    found = _npu_smi.parse(answer)
+    assert found["version"] == "25.2.0"
+    assert [chip["memory_used_mib"] for chip in found["chips"]] == [2858, 2858, 2858, 60000, 2858, 2858, 2858, 2858]
+    assert {len(line) for line in answer.splitlines()} == {98}
 
 
 def test_archive_names(tmp_path: Path, archives: list[Path]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.ascend.cluster.plugins.filter import preflight_report as report_filter
-from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _npu_chips, _probe
+from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _npu_chips, _probe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "driver_info": "/usr/local/Ascend/driver/version.info", "nproc_per_node": 1, "hccl_ports": "60000-60031,16666",
     "address": "192.0.2.11", "master_port": 6000, "max_clock_skew_seconds": 30,
     "platform": "", "precision": "bf16", "kernels_src": "/srv/Ascend-cann-kernels-910b_8.0.RC1_linux.run", "max_npu_memory_used_percent": 12,
-    "user": "ascend", "unit": "ascend-pretrain.service",
+    "user": "ascend", "unit": "ascend-pretrain.service", "nodes": 2, "memory_gib_per_rank": 4,
 }
 GOOD: dict[str, list[str]] = {
     "sent": ["1000"], "date": ["1001"], "uid": ["0"], "arch": ["aarch64"], "os_ID": ['"openEuler"'],
@@ -35,7 +35,11 @@ GOOD: dict[str, list[str]] = {
     "cann_parent": ["/usr/local"], "cann_free_kib": [str(50 << 20)], "cann_filesystem": ["ext2/ext3"],
     "driver_info": ["Version=24.1.rc1", "ascendhal_version=7.35.19"], "npu_smi": ["/usr/local/sbin/npu-smi"],
     "npu_smi_rc": ["0"], "npu_smi_line": SMI["910b4_idle"]["output"].splitlines(), "address": ["127.0.0.1 lo", "192.0.2.11 eth0"],
-    "systemd": ["1"], "unit_state": ["inactive"],
+    "systemd": ["1"], "unit_state": ["inactive"], "kernel": ["5.10.0-60.18.0.50.oe2203.aarch64"], "processors": ["192"],
+    "meminfo": [f"MemTotal {1511 << 20}", f"MemAvailable {1480 << 20}", f"SwapTotal {4 << 20}", f"SwapFree {4 << 20}"],
+    "memory_limit": ["max /sys/fs/cgroup/system.slice/memory.max"], "name": ["node1"], "name_address": ["192.0.2.11"], "synchronized": ["yes"],
+    "interface": ["lo unknown 65536", "eth0 up 1500"], "ephemeral": ["32768-60999"], "firmware_info": ["Version=7.1.0.6.220"],
+    "workspace_free_inodes": ["30000000"], "hccn_tool": ["/usr/local/Ascend/driver/tools/hccn_tool"],
 }
 
 
@@ -70,7 +74,9 @@ def test_a_good_node() -> None:
     assert found["findings"] == []
     assert found["job"] == "inactive"
     assert found["facts"] == {"npus": 1, "npu_names": ["910B4"], "unknown_chips": [], "driver": "24.1.rc1", "python": "3.9.9", "arch": "aarch64",
-                              "clock_offset": 1}
+                              "clock_offset": 1, "npu_name": "910B4", "firmware": "7.1.0.6.220", "kernel": "5.10.0-60.18.0.50.oe2203.aarch64",
+                              "system": "openEuler 22.03 LTS", "mtu": "1500", "memory_gib": 1511, "processors": "192", "fabric": {},
+                              "python_path": "/usr/bin/python3", "launched": False}
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -120,14 +126,15 @@ def test_checkpoints_may_fill_the_disk(change: dict[str, Any]) -> None:
 
 def test_faulty_and_busy_npus() -> None:
     found = judge(over={"nproc_per_node": 3}, npu_smi_line=SMI["910b_busy_tight_slash"]["output"].splitlines())
-    assert causes(found) == {"An NPU is not healthy": "NPU 12 chip 0 is Critical", "Too few NPUs": "2 usable of 3",
+    assert causes(found) == {"An NPU is not healthy": "NPU 12 chip 0 is Critical", "An NPU has the health Warning": "NPU 3 chip 0",
+                             "Too few NPUs": "2 usable of 3",
                              "NPUs are in use": "NPU 0 by python (pid 41234), python3.8 (pid 41235)"}
 
 
-@pytest.mark.parametrize("state", _findings.RUNNING)
+@pytest.mark.parametrize("state", _checks.RUNNING)
 def test_the_running_job_is_no_finding(state: str) -> None:
     found = judge(unit_state=state, listen=["6000 1 python", "60000 1 python"],
-                  npu_smi_line=SMI["910b_busy_tight_slash"]["output"].replace("Critical", "OK").splitlines())
+                  npu_smi_line=SMI["910b_busy_tight_slash"]["output"].replace("Critical", "OK").replace("Warning", "OK").splitlines())
     assert (found["findings"], found["job"]) == ([], state)
 
 
@@ -345,7 +352,7 @@ LEFT = ["41234|ascend|-|python|/opt/x/bin/python -u pretrain_gpt.py --local-rank
 
 
 def test_processes_that_an_earlier_run_left_are_named_with_what_ends_them() -> None:
-    busy = smi("910b_busy_tight_slash", ("Critical", "OK      "))
+    busy = smi("910b_busy_tight_slash", ("Critical", "OK      "), ("Warning", "OK     "))
     found = judge(npu_smi_line=busy, process=LEFT, unit_state="failed")
     assert causes(found) == {"Processes of an earlier run are left":
                              "pretrain_gpt.py (pid 41234), python3.8 (pid 41235) of ascend on NPU 0"}
@@ -378,7 +385,7 @@ def test_a_process_is_ours_by_its_owner_and_program_or_by_the_unit(line: str, le
     ("41234|root|-|sshd|sshd: root", "python (pid 41234), python3.8 (pid 41235)"),
 ])
 def test_a_process_of_somebody_else_is_named_with_its_owner(line: str, words: str) -> None:
-    found = judge(npu_smi_line=smi("910b_busy_tight_slash", ("Critical", "OK      ")), process=line)
+    found = judge(npu_smi_line=smi("910b_busy_tight_slash", ("Critical", "OK      "), ("Warning", "OK     ")), process=line)
     assert causes(found) == {"NPUs are in use": f"NPU 0 by {words}"}
 
 

@@ -10,14 +10,16 @@ ARTIFACTS = Path(__file__).parents[3] / ".rehearsal/artifacts"
 ARCH = platform.machine()
 OTHER = "aarch64" if ARCH == "x86_64" else "x86_64"
 CANN = f"Ascend-cann-toolkit_8.0.RC1_linux-{ARCH}.run"
+# Another version than the nodes have makes the role look for archives at all.
+WANTED = {"cann_toolkit_version": "8.0.RC2", "cann_toolkit_src": str(ARTIFACTS / "hardware" / CANN),
+          "cann_toolkit_kernels_src": str(ARTIFACTS / "hardware" / "Ascend-cann-kernels-910b_8.0.RC1_linux.run")}
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
 
 class TestWrongFiles:
-    # Another version makes the role look for archives at all.
     def test_a_missing_archive(self, site):
-        output = site.refused("playbooks/cann_toolkit.yml", cann_toolkit_version="8.0.RC2", cann_toolkit_src="/nowhere/toolkit.run")
+        output = site.refused("playbooks/cann_toolkit.yml", **{**WANTED, "cann_toolkit_src": "/nowhere/toolkit.run", "cann_toolkit_sha256": "0" * 64})
         assert "/nowhere/toolkit.run" in output
         assert "cann_toolkit_src" in output
 
@@ -26,12 +28,12 @@ class TestWrongFiles:
         data = (ARTIFACTS / "hardware" / broken.name).read_bytes()
         broken.write_bytes(data[:-100])
         wanted = (ARTIFACTS / f"hardware/{broken.name}.sha256").read_text()
-        output = site.refused("playbooks/cann_toolkit.yml", cann_toolkit_version="8.0.RC2", cann_toolkit_src=str(broken), cann_toolkit_sha256=wanted)
+        output = site.refused("playbooks/cann_toolkit.yml", **{**WANTED, "cann_toolkit_src": str(broken), "cann_toolkit_sha256": wanted})
         assert wanted in output
         assert "cann_toolkit_sha256" in output
 
     def test_the_licence_not_accepted(self, site):
-        output = site.refused("playbooks/cann_toolkit.yml", cann_toolkit_version="8.0.RC2", cann_toolkit_accept_eula=False)
+        output = site.refused("playbooks/cann_toolkit.yml", **WANTED, cann_toolkit_accept_eula=False)
         assert "cann_toolkit_accept_eula is false" in output
         assert "set cann_toolkit_accept_eula: true in group_vars/all/cann_toolkit.yml" in output
 
@@ -122,6 +124,20 @@ class TestWrongNodes:
             site.run("node2", "rm /etc/rehearsal/faults")
         assert "node2" in output
         assert "plan_nproc_per_node" in output
+
+    def test_the_npus_own_network(self, site):
+        """A link that is down, a TLS switch that differs; and what is only doubtful is told and refuses nothing."""
+        site.run("node2", r"printf 'link_down_1\ntls_0=1\n' >/etc/rehearsal/faults")
+        try:
+            output = site.refused("playbooks/preflight.yml")
+            site.run("node2", "echo rx_power_1=0.0054 >/etc/rehearsal/faults")
+            status, doubtful = site.play("playbooks/preflight.yml")
+        finally:
+            site.run("node2", "rm /etc/rehearsal/faults")
+        assert "node2: - The network link of an NPU is down: found NPU 1: DOWN" in output
+        assert "The TLS switch of NPUs differs: found NPU 0: 1; expected 0, as on 3 of 4 NPUs" in output
+        assert status == 0 and "Preflight: 1 warning on 1 of 2 nodes." in doubtful, doubtful
+        assert "found NPU 1: Rx lane 1 has 0.0054 mW" in doubtful
 
     def test_an_npu_that_does_no_operation(self, site):
         site.run("node2", "echo npu_count=1 >/etc/rehearsal/faults")

@@ -11,9 +11,15 @@ export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7 runs=$8 user=$9
 shift 9
+# Lines of the kernel's log that mean something: the words of plugins/module_utils/_probe_kernel_log.py (compared by test).
+faults='PCIe Bus Error:.*severity=Uncorrected|AER:.*[Uu]ncorrect|EDAC .* UE |[Hh]ardware [Ee]rror.*[Uu]ncorrect|error_type: 16|Memory failure: 0x|Out of memory: Kill|oom-kill:|Killed process [0-9]+|EXT4-fs error|XFS .*(Corruption|I/O [Ee]rror)|blk_update_request: .*I/O error|I/O error, dev |Remounting filesystem read-only|hard LOCKUP|soft lockup|self-detected stall|detected stalls on|blocked for more than [0-9]+ seconds|Heartbeat lost|Device is abnormal|devdrv_manager_send_msg unsuccessful|ipc channel idle timeout|DMA copy failed|Get mntn message'
 
 limited() { # a command that hangs (a dead mount, a stuck driver) must not hang the preflight
-    if command -v timeout >/dev/null 2>&1; then timeout 30 "$@" </dev/null; else "$@" </dev/null; fi
+    limited_to 30 "$@"
+}
+
+limited_to() {
+    if command -v timeout >/dev/null 2>&1; then timeout "$@" </dev/null; else shift && "$@" </dev/null; fi
 }
 
 lines() { # lines KEY: its input as KEY=line
@@ -29,6 +35,73 @@ free_space() { # free_space NAME PATH: the nearest existing parent, its free KiB
         if read -r _ _ _ available _; then printf '%s_free_kib=%s\n' "$1" "$available"; fi
     }
     kind=$(limited stat -f -c %T "$place" 2>/dev/null) && printf '%s_filesystem=%s\n' "$1" "$kind"
+    limited df -Pi "$place" 2>/dev/null | {
+        read -r _ || :
+        if read -r _ total _ available _ mounted; then
+            [ "$total" = 0 ] || printf '%s_free_inodes=%s\n' "$1" "$available"
+            while read -r _ where _ options _; do # the last mount of a place counts
+                if [ "$where" = "$mounted" ]; then last=$options; fi
+            done </proc/mounts
+            case ",$last," in *,ro,*) printf '%s_readonly=%s\n' "$1" "$mounted" ;; esac
+        fi
+    }
+}
+
+memory() { # of the host, and the least limit of control groups that a service is under
+    while read -r key value _; do
+        case $key in MemTotal: | MemAvailable: | SwapTotal: | SwapFree:) printf 'meminfo=%s %s\n' "${key%:}" "$value" ;; esac
+    done </proc/meminfo
+    for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/system.slice/memory.max /sys/fs/cgroup/memory/system.slice/memory.limit_in_bytes; do
+        if [ -r "$file" ]; then printf 'memory_limit=%s %s\n' "$(cat "$file")" "$file"; fi
+    done
+}
+
+firewalls() { # those that filter what comes in
+    if [ "$(limited firewall-cmd --state 2>/dev/null)" = running ]; then echo 'firewall=firewalld'; fi
+    case $(limited ufw status 2>/dev/null) in 'Status: active'*) echo 'firewall=ufw' ;; esac
+    limited nft list chains 2>/dev/null | grep -q 'hook input .*policy drop' && echo 'firewall=nftables (a chain of input with policy drop)'
+    case $(limited iptables -S INPUT 2>/dev/null) in '-P INPUT DROP'*) echo 'firewall=iptables (INPUT has policy DROP)' ;; esac
+    read -r low high </proc/sys/net/ipv4/ip_local_port_range && printf 'ephemeral=%s-%s\n' "$low" "$high"
+}
+
+kernel_log() { # what the check of the kernel's log looks for, the newest first
+    limited dmesg 2>/dev/null | grep -E "$faults" | tail -n 200 | cut -c 1-300 | lines kernel_log
+}
+
+hccn() { # hccn DEVICE QUERY AS: the answer of hccn_tool as DEVICE|AS|STATUS|LINE; it is busy while anybody else asks
+    tries=0
+    while :; do
+        answer=$(limited_to 10 "$tool" -i "$1" "-$2" -g 2>&1)
+        code=$?
+        case $answer in *'is busy'*) ;; *) break ;; esac
+        tries=$((tries + 1))
+        [ "$tries" -lt 6 ] || break
+        sleep 1
+    done
+    printf '%s\n' "$answer" | while IFS= read -r line; do printf 'hccn=%s|%s|%s|%s\n' "$1" "$3" "$code" "$line"; done
+    [ "$code" != 124 ]
+}
+
+npu_devices() { # the numbers that hccn_tool takes: those of npu-smi's map, else of the devices
+    found=$(limited npu-smi info -m 2>/dev/null | {
+        read -r heading
+        while read -r _ _ third fourth _; do
+            case $heading in *Phy-ID*) number=$fourth ;; *) number=$third ;; esac
+            case $number in '' | *[!0-9]*) ;; *) echo "$number" ;; esac
+        done
+    })
+    [ -n "$found" ] || found=$(for device in /dev/davinci[0-9]*; do echo "${device#/dev/davinci}"; done | grep -x '[0-9]*')
+    echo "$found" | sort -nu
+}
+
+fabric() { # the NPUs' own network; a device that hangs is asked nothing more
+    hanging=' '
+    for query in stat link net_health ip gateway netdetect tls optical link_stat mtu speed 'stat again'; do
+        for device in $devices; do
+            case $hanging in *" $device "*) continue ;; esac
+            hccn "$device" "${query% again}" "$query" || hanging="$hanging$device "
+        done
+    done
 }
 
 find_python() { # the configured interpreter, else the first that exists, as ansible-core's discovery does
@@ -64,6 +137,8 @@ listeners() { # PORT PID NAME of each listening socket on a port of interest
             pid=${socket#/proc/}
             pid=${pid%%/*}
             name=$(cat "/proc/$pid/comm" 2>/dev/null)
+            # Of a preflight that was broken off: it ends by itself.
+            if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'reach\.py listen ADDRESS'; then continue; fi
         fi
         printf 'listen=%s %s %s\n' "$port" "${pid:--}" "${name:--}"
     done
@@ -85,6 +160,9 @@ addresses() {
         done 2>/dev/null </proc/net/fib_trie
         for address in $(hostname -I 2>/dev/null); do printf 'address=%s -\n' "$address"; done
     fi
+    for device in /sys/class/net/*; do
+        printf 'interface=%s %s %s\n' "${device##*/}" "$(cat "$device/operstate" 2>/dev/null)" "$(cat "$device/mtu" 2>/dev/null)"
+    done
 }
 
 processes() { # its input of process ids, as PID|OWNER|unit or -|NAME|COMMAND
@@ -113,6 +191,15 @@ printf 'sent=%s\n' "$sent"
 printf 'date=%s\n' "$(date +%s)"
 printf 'uid=%s\n' "$(id -u)"
 printf 'arch=%s\n' "$(uname -m)"
+printf 'kernel=%s\n' "$(uname -r)"
+printf 'processors=%s\n' "$(grep -c '^processor' /proc/cpuinfo)"
+name=$(uname -n)
+printf 'name=%s\n' "$name"
+printf 'name_address=%s\n' "$(limited getent hosts "$name" 2>/dev/null | { read -r first _; echo "$first"; })"
+container=$(limited systemd-detect-virt --container 2>/dev/null) && [ "$container" != none ] && printf 'container=%s\n' "$container"
+printf 'synchronized=%s\n' "$(limited timedatectl show --property NTPSynchronized --value 2>/dev/null)"
+memory
+firewalls
 for release in /etc/os-release /usr/lib/os-release; do
     [ -r "$release" ] || continue
     while IFS='=' read -r key value; do
@@ -134,6 +221,13 @@ for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do # the chips whose k
     done
 done
 if [ -r "$driver" ]; then lines driver_info <"$driver"; fi
+firmware=${driver%/driver/*}/firmware/version.info
+if [ -r "$firmware" ]; then lines firmware_info <"$firmware"; fi
+for device in /sys/bus/pci/devices/*; do
+    case $(cat "$device/vendor" "$device/device" 2>/dev/null) in
+        0x19e5*0xd801 | 0x19e5*0xd802 | 0x19e5*0xd803) printf 'pci=%s\n' "${device##*/}" ;;
+    esac
+done
 output=''
 if command -v npu-smi >/dev/null 2>&1; then
     printf 'npu_smi=%s\n' "$(command -v npu-smi)"
@@ -141,6 +235,16 @@ if command -v npu-smi >/dev/null 2>&1; then
     printf 'npu_smi_rc=%s\n' "$?"
     printf '%s\n' "$output" | lines npu_smi_line
 fi
+tool=${driver%/version.info}/tools/hccn_tool
+[ -x "$tool" ] || tool=$(command -v hccn_tool 2>/dev/null)
+if [ -n "$tool" ]; then
+    printf 'hccn_tool=%s\n' "$tool"
+    devices=$(npu_devices)
+    for device in $devices; do printf 'npu_device=%s\n' "$device"; done
+    fabric
+fi
+if [ -r /etc/hccn.conf ]; then lines hccn_conf </etc/hccn.conf; fi
+kernel_log
 launched | processes
 listeners
 addresses

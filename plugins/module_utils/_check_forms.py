@@ -1,0 +1,114 @@
+"""What the checks found, in the forms of other programs: JSON, Prometheus' text and one HTML page; and what changed since an older one."""
+from __future__ import annotations
+
+import html
+import json
+from collections import Counter
+from typing import Any, Mapping, Sequence
+
+from ansible_collections.ascend.cluster.plugins.module_utils._checks import TABLE
+
+# docs/checks.schema.json describes it.
+SCHEMA = 1
+# Facts that are the same on all nodes of a good cluster.
+ATTRIBUTES = ("npus", "npu_name", "driver", "firmware", "system", "kernel", "arch", "python", "processors", "memory_gib", "mtu")
+
+
+def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], time: str) -> dict[str, Any]:
+    """Put what was found into one mapping.
+
+    Args:
+        findings: of each node; each with ``check``, ``severity``, ``cause``, ``found``, ``expected`` and ``remedy``, severities as they counted.
+        errors: messages about the inventory and the plan, which refuse.
+        nodes: what was judged of each, with ``facts`` and ``job``.
+        time: when, as ISO 8601.
+
+    Returns:
+        ``schema``, ``time``, ``status`` (clean, warnings or failures), ``checks`` (how many there are), ``errors``, ``findings`` (a list, each
+        with its ``node``) and ``nodes`` (by name the attributes that are compared, ``answered`` and ``job``).
+    """
+    listed = [{"node": node, **{key: item[key] for key in ("check", "severity", "cause", "found", "expected", "remedy")}}
+              for node, items in findings.items() for item in items]
+    failures = bool(errors) or any(item["severity"] == "failure" for item in listed)
+    return {"schema": SCHEMA, "time": time, "status": "failures" if failures else "warnings" if listed else "clean", "checks": len(TABLE),
+            "errors": list(errors), "findings": listed,
+            "nodes": {name: {"answered": bool(data["facts"]), "job": data["job"],
+                             **{key: data["facts"].get(key, "") for key in ATTRIBUTES}} for name, data in nodes.items()}}
+
+
+def as_json(found: Mapping[str, Any]) -> str:
+    """Write the mapping itself."""
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_prometheus(found: Mapping[str, Any]) -> str:
+    """Write metrics for node_exporter's textfile collector: findings by node, check and severity, and the time of the look."""
+    lines = ["# HELP ascend_cluster_check_finding What a check of the cluster found (1), by node.", "# TYPE ascend_cluster_check_finding gauge"]
+    seen = Counter((item["node"], item["check"], item["severity"]) for item in found["findings"])
+    for (node, check, severity), count in sorted(seen.items()):
+        lines.append(f'ascend_cluster_check_finding{{node="{_label(node)}",check="{check}",severity="{severity}"}} {count}')
+    lines += ["# HELP ascend_cluster_check_errors Errors of the inventory and the plan.", "# TYPE ascend_cluster_check_errors gauge",
+              f"ascend_cluster_check_errors {len(found['errors'])}",
+              "# HELP ascend_cluster_check_node_answered Whether the node answered.", "# TYPE ascend_cluster_check_node_answered gauge"]
+    lines += [f'ascend_cluster_check_node_answered{{node="{_label(node)}"}} {int(data["answered"])}' for node, data in sorted(found["nodes"].items())]
+    return "\n".join(lines) + "\n"
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def usual(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell for each attribute what most of the nodes that answered have."""
+    answered = [data for data in found["nodes"].values() if data["answered"]]
+    return {key: Counter(data[key] for data in answered).most_common(1)[0][0] if answered else "" for key in ATTRIBUTES}
+
+
+_STYLE = ("body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:3px 7px;text-align:left;"
+          "vertical-align:top}.failure{background:#f8d0d0}.warning{background:#fbeec0}.odd{background:#fbeec0}caption{text-align:left;font-weight:bold}")
+
+
+def as_html(found: Mapping[str, Any]) -> str:
+    """Write one page that needs nothing else: the findings, nodes by checks, and nodes by attributes with who differs."""
+    text = html.escape
+    parts = [f"<!doctype html><meta charset=utf-8><title>Checks of the cluster</title><style>{_STYLE}</style>",
+             f"<h1>{text(found['status'])}: {len(found['nodes'])} nodes, {found['checks']} checks</h1><p>{text(found['time'])}</p>"]
+    if found["errors"]:
+        parts.append("<ul class=failure>" + "".join(f"<li>{text(error)}" for error in found["errors"]) + "</ul>")
+    if found["findings"]:
+        rows = "".join(f"<tr class={item['severity']}><td>{text(item['node'])}<td>{item['severity']}<td>{text(item['cause'])}<td>{text(item['found'])}"
+                       f"<td>{text(item['expected'])}<td>{text(item['remedy'])}" for item in found["findings"])
+        parts.append(f"<table><caption>Findings</caption><tr><th>node<th>severity<th>what is wrong<th>found<th>expected<th>the way out{rows}</table>")
+        checks = list(dict.fromkeys(item["check"] for item in found["findings"]))
+        worst = {(item["node"], item["check"]): item["severity"] for item in found["findings"]}
+        head = "".join(f"<th>{check}" for check in checks)
+        rows = "".join(f"<tr><th>{text(node)}" + "".join(f"<td class={worst.get((node, check), 'clean')}>{worst.get((node, check), '')}" for check in checks)
+                       for node in found["nodes"] if any((node, check) in worst for check in checks))
+        parts.append(f"<table><caption>Nodes by checks (nodes without a finding are left out)</caption><tr><th>node{head}{rows}</table>")
+    most = usual(found)
+    head = "".join(f"<th>{name}" for name in ATTRIBUTES)
+    rows = f"<tr><th>most have{''.join(f'<th>{text(str(most[key]))}' for key in ATTRIBUTES)}"
+    for node, data in found["nodes"].items():
+        cells = "".join(f"<td class={'odd' if data[key] != most[key] else 'same'}>{text(str(data[key]))}" for key in ATTRIBUTES)
+        rows += f"<tr><th>{text(node)}" + (cells if data["answered"] else f"<td class=failure colspan={len(ATTRIBUTES)}>gave no answer")
+    parts.append(f"<table><caption>Nodes by attributes</caption><tr><th>node{head}{rows}</table>")
+    return "\n".join(parts) + "\n"
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say what is new and what is gone since an older result: findings by node and check, and nodes.
+
+    Raises:
+        ValueError: what is given is no result of this schema.
+    """
+    if before.get("schema") != SCHEMA:
+        raise ValueError(f"schema {before.get('schema')}, expected {SCHEMA}: this is not a result of these checks, or one of another version")
+    old, new = ({(item["node"], item["check"]): item for item in found["findings"]} for found in (before, now))
+    lines = [f"new on {node}: {item['cause']}: {item['found']}" for (node, check), item in new.items() if (node, check) not in old]
+    lines += [f"gone from {node}: {item['cause']}: {item['found']}" for (node, check), item in old.items() if (node, check) not in new]
+    for word, some, others in (("new", now, before), ("no longer there", before, now)):
+        lines += [f"node {word}: {node}" for node in some["nodes"] if node not in others["nodes"]]
+    return lines
+
+
+FORMS = {"json": as_json, "prom": as_prometheus, "html": as_html}

@@ -1,0 +1,126 @@
+"""Judges a node as a host: its Python, system, disks and memory; the pieces of ``values`` are what the probe said."""
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping, Sequence
+
+from ansible_collections.ascend.cluster.plugins.module_utils._checks import Finding, finding
+
+Values = Mapping[str, Sequence[str]]
+_GIB = 1024 * 1024  # KiB
+_NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb2", "lustre", "gpfs", "fuseblk", "ceph", "glusterfs", "beegfs")
+
+
+def one_line(text: str) -> str:
+    """Put a text into one line, blanks folded."""
+    return " ".join(str(text).split())
+
+
+def version(text: str) -> tuple[int, ...]:
+    """Read a version of numbers alone; () for any other."""
+    parts = text.strip().split(".")
+    return tuple(int(part) for part in parts) if parts and all(part.isdigit() for part in parts) else ()
+
+
+def number(values: Values, key: str, name: str = "") -> int | None:
+    """Read a number, or the one after ``name`` among the lines of ``key``; None where it is not there."""
+    for line in values.get(key, []):
+        words = line.split()
+        if name and words[:1] == [name]:
+            words = words[1:]
+        elif name:
+            continue
+        if words and words[0].isdecimal():
+            return int(words[0])
+    return None
+
+
+def judge(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:
+    """Find what is wrong with the host; ``job`` tells that our own unit runs."""
+    yield from _python(values, settings)
+    yield from _system(values, settings)
+    yield from _space(values, settings, job)
+    yield from _memory(values, settings, job)
+
+
+def _python(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
+    least = str(settings["min_python"])
+    remedy = ("Install a newer Python on the node beside the system's own (on openEuler 20.03 and Kylin V10, which ship 3.7, "
+              "for example a Miniforge in /opt), and set ansible_python_interpreter to its path in the inventory.")
+    configured = "".join(values.get("python_configured", [])[:1])
+    if "python" not in values:
+        yield finding("python", f"no {configured}" if configured else "none on the PATH", min_python=least,
+                      remedy="Correct ansible_python_interpreter in the inventory." if configured else remedy)
+        return
+    path, text = "".join(values["python"][:1]), one_line(" ".join(values.get("python_version", [])))
+    if list(values.get("python_rc", [])) != ["0"] or not version(text):
+        yield finding("python_runs", f"{path}: {text[:200]}", min_python=least, remedy=remedy)
+    elif version(text) < version(least):
+        yield finding("python_version", f"{text} ({path})", min_python=least, remedy=remedy)
+
+
+def os_name(values: Values) -> str:
+    """Name the operating system as it calls itself."""
+    return "".join(values.get("os_PRETTY_NAME", values.get("os_ID", ["no /etc/os-release"]))).strip("\"'")
+
+
+def _os_words(values: Values) -> list[str]:
+    text = " ".join([*values.get("os_ID", []), *values.get("os_ID_LIKE", [])])
+    return text.replace('"', " ").replace("'", " ").lower().split()
+
+
+def _system(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
+    if list(values.get("uid", [])) != ["0"]:
+        yield finding("root", f"uid {''.join(values.get('uid', ['unknown']))}")
+    supported = [str(name).lower() for name in settings["supported_os"]]
+    # A platform that the site names for the node says that its system is like that one.
+    if not settings["platform"] and not set(_os_words(values)) & set(supported):
+        yield finding("operating_system", os_name(values), supported_os=", ".join(supported))
+    arch = "".join(values.get("arch", ["unknown"]))
+    if arch not in settings["supported_arch"]:
+        yield finding("architecture", arch, supported_arch=" or ".join(settings["supported_arch"]))
+    if "systemd" not in values:
+        yield finding("systemd", "no /run/systemd/system")
+    if list(values.get("synchronized", [])) == ["no"] and "container" not in values:  # a container has the clock of its host
+        yield finding("clock_synchronized", "NTPSynchronized=no")
+    name = "".join(values.get("name", []))
+    if name and "name_address" in values and not "".join(values["name_address"]):
+        yield finding("own_name", "no address", hostname=name)
+
+
+def _space(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:
+    # What a disk holds once there were launches is mostly checkpoints: that is no reason to refuse to follow or resume.
+    used = job or "workspace_used" in values
+    wanted = [("workspace", float(settings["min_free_gib"]), "cluster_workspace", "preflight_min_free_gib")]
+    if "cann_installed" not in values:
+        wanted.append(("cann", float(settings["min_cann_free_gib"]), "cann_toolkit_install_path", "preflight_min_cann_free_gib"))
+    for name, least, place, setting in wanted:
+        parent = "".join(values.get(f"{name}_parent", ["?"]))
+        free = "".join(values.get(f"{name}_free_kib", []))
+        path = settings[f"{name}_path"]
+        if not free.isdigit():
+            yield finding("space_known", f"df said nothing about {parent} in 30 s", path=path, least=f"{least:g}", parent=parent)
+        elif int(free) / _GIB < least and not (used and name == "workspace"):
+            yield finding("space", f"{int(free) / _GIB:.1f} GiB at {parent}", path=path, least=f"{least:g}", setting=setting, place=place)
+        inodes = number(values, f"{name}_free_inodes")
+        if inodes is not None and inodes < 100_000:
+            yield finding("inodes", f"{inodes:,} at {parent}", path=path, place=place)
+        if f"{name}_readonly" in values:
+            yield finding("writable", "".join(values[f"{name}_readonly"][:1]), path=path)
+    kind = "".join(values.get("cann_filesystem", []))
+    if "cann_installed" not in values and kind.lower().startswith(_NETWORK_FILESYSTEMS):
+        yield finding("cann_local_disk", kind, cann_path=settings["cann_path"])
+
+
+def _memory(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:
+    total, available = number(values, "meminfo", "MemTotal"), number(values, "meminfo", "MemAvailable")
+    least = int(settings["nproc_per_node"]) * float(settings["memory_gib_per_rank"])
+    if available is not None and not job and available / _GIB < least:
+        yield finding("memory_available", f"{available / _GIB:.1f} GiB", least=f"{least:g}", ranks=settings["nproc_per_node"])
+    swap, free = number(values, "meminfo", "SwapTotal"), number(values, "meminfo", "SwapFree")
+    if swap is not None and free is not None and swap - free > _GIB:
+        yield finding("swap", f"{(swap - free) / _GIB:.1f} GiB swapped out")
+    for line in values.get("memory_limit", []):
+        limit, _, place = line.partition(" ")
+        # Control groups v1 say "no limit" by a huge number.
+        if limit.isdecimal() and total is not None and int(limit) < total * 1024 * 0.95:
+            yield finding("memory_limit", f"{int(limit) / 1024 / _GIB:.1f} GiB of {total / _GIB:.1f} in {place}")

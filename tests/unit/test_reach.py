@@ -1,0 +1,110 @@
+"""Which nodes reach which: the program on real sockets, and who is named for what it says."""
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+from ansible_collections.ascend.cluster.plugins.module_utils import _reach
+
+PROGRAM = Path(__file__).parents[2] / "roles/preflight/files/reach.py"
+ADDRESS = "127.0.0.1"
+
+
+def run(*words: Any) -> str:
+    done = subprocess.run([sys.executable, str(PROGRAM), *map(str, words)], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def free() -> int:
+    with socket.create_server((ADDRESS, 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def swallowing() -> Iterator[int]:
+    """A port that takes a connection and a few bytes, and is silent then: as where large packets are lost."""
+    server = socket.create_server((ADDRESS, 0))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(server.accept()), daemon=True)
+    thread.start()
+    yield int(server.getsockname()[1])
+    server.close()
+
+
+def test_what_listens_is_reached_and_what_does_not_is_told(swallowing: int) -> None:
+    open_port, closed = free(), free()
+    with socket.create_server((ADDRESS, 0)) as other:
+        busy = other.getsockname()[1]
+        listened = run("listen", ADDRESS, 20, open_port, busy)
+    assert f"listening={open_port}\n" in listened and f"busy={busy} " in listened and f"listening={busy}" not in listened
+    said = run("connect", 2, "me", f"me=192.0.2.1 you={ADDRESS}", open_port, closed, swallowing)
+    assert said.splitlines() == ["reached=1", f"unreached=you|{closed}|refused", f"unreached=you|{swallowing}|{_reach.LARGE}"]
+    # It is answered again: one listener serves all nodes.
+    assert run("connect", 2, "me", f"a={ADDRESS} b={ADDRESS} c={ADDRESS}", open_port) == "reached=3\n"
+    assert _reach.read({"stdout": listened}, {"stdout": said}) == {
+        "listening": [open_port], "tried": True, "unreached": [["you", closed, "refused"], ["you", swallowing, _reach.LARGE]]}
+
+
+def test_the_listener_is_no_finding_of_the_probe() -> None:
+    """Of a preflight that was broken off, as reach.yml starts it: by -c."""
+    port = free()
+    words = [sys.executable, "-c", PROGRAM.read_text(encoding="utf-8"), "listen", ADDRESS, "60", str(port)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    pid = int(done.stdout.split("pid=")[1])
+    probe = PROGRAM.with_name("probe.sh")
+    try:
+        with socket.create_server((ADDRESS, 0)) as other:
+            ports = (port, other.getsockname()[1])
+            said = subprocess.run(["/bin/sh", str(probe), "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root"],
+                                  capture_output=True, text=True, check=True).stdout
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    assert f"listen={ports[1]} " in said and f"listen={port} " not in said
+
+
+def test_the_listener_ends_by_itself() -> None:
+    port = free()
+    run("listen", ADDRESS, 1, port)
+    for _ in range(100):
+        if run("connect", 1, "me", f"you={ADDRESS}", port) == f"reached=0\nunreached=you|{port}|refused\n":
+            return
+    pytest.fail("it listens for ever")
+
+
+def cluster(count: int, *unreached: tuple[int, int, int, str], silent: tuple[int, ...] = (), deaf: tuple[int, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Nodes 0 to count - 1 on ports 6000 and 60000; unreached are (from, to, port, why)."""
+    return {f"n{node}": {"listening": [] if node in deaf else [6000, 60000], "tried": node not in silent,
+                         "unreached": [[f"n{to}", port, why] for source, to, port, why in unreached if source == node]} for node in range(count)}
+
+
+def words(nodes: dict[str, dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    return {host: [(one["check"], one["found"]) for one in found] for host, found in _reach.judge(nodes).items() if found}
+
+
+@pytest.mark.parametrize(("nodes", "expected"), [
+    (cluster(4), {}),
+    # A node's own firewall drops a port: all others are the witnesses.
+    (cluster(5, *((node, 2, 60000, "no answer") for node in (0, 1, 3, 4))), {"n2": [("reach_in", "port 60000 from n0, n1, n3 … (4 nodes): no answer")]}),
+    # One way alone is cut: who tried is told.
+    (cluster(4, (1, 2, 60000, "no answer"), (1, 2, 6000, "no answer")), {"n1": [("reach_out", "ports 6000, 60000 to n2: no answer")]}),
+    # A node that reaches nobody.
+    (cluster(5, *((3, to, port, "refused") for to in (0, 1, 2, 4) for port in (6000, 60000))),
+     {"n3": [("reach_out", f"ports 6000, 60000 to n{to}: refused") for to in (0, 1, 2, 4)]}),
+    # Of two nodes nobody can tell which end it is.
+    (cluster(2, (0, 1, 6000, "no answer")), {"n1": [("reach_in", "port 6000 from n0: no answer")]}),
+    (cluster(3, (0, 1, 6000, _reach.LARGE), (2, 1, 6000, _reach.LARGE)), {"n1": [("reach_large", "port 6000 from n0, n2")]}),
+    # Where it could not listen itself nobody can reach it, and that says nothing.
+    (cluster(3, (0, 1, 6000, "refused"), (2, 1, 6000, "refused"), deaf=(1,)), {"n1": [("reach_unknown", "it could not listen")]}),
+    (cluster(3, silent=(2,)), {"n2": [("reach_unknown", "it could not try")]}),
+])
+def test_who_is_named(nodes: dict[str, dict[str, Any]], expected: dict[str, list[tuple[str, str]]]) -> None:
+    assert words(nodes) == expected
