@@ -120,7 +120,7 @@ $(VENV)/.done: requirements.txt requirements-dev.txt
 	python -m rehearsal.artifacts
 	$(PYTHON) -m venv .rehearsal/plans
 	.rehearsal/plans/bin/pip install --quiet --disable-pip-version-check --constraint rehearsal/constraints.txt \
-	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) einops numpy scipy setuptools six transformers
+	    $$(ls .rehearsal/artifacts/wheels/torch-*.whl) einops numpy psutil scipy setuptools six transformers
 	touch $@
 
 .rehearsal/bench/venv/.done: bench/requirements.txt
