@@ -18,8 +18,8 @@ def _cell(text: str) -> str:
 
 
 def _row(check: Check) -> str:
-    return (f"| `{check.name}` | {check.severity} | {_cell(check.read)} | {_cell(check.cause)} | {_cell(check.expected)} | {_cell(check.remedy)} | "
-            f"{_cell(check.source)} |")
+    cells = (check.read, check.cause, check.expected, check.remedy, check.source)
+    return f"| `{check.name}` | {check.severity} | {check.tier} | {' | '.join(map(_cell, cells))} |"
 
 
 def tables() -> str:
@@ -27,8 +27,9 @@ def tables() -> str:
     parts = [f"{len(TABLE)} checks, {sum(check.severity == 'failure' for check in TABLE)} of which refuse."]
     for area, checks in groupby(TABLE, key=lambda check: check.area):
         rows = [_row(check) for check in checks]
-        parts.append("\n".join([f"### {area[0].upper()}{area[1:]}", "", "| check | severity | read by | what is wrong | expected | the way out | known from |",
-                                "|---|---|---|---|---|---|---|", *rows]))
+        parts.append("\n".join([f"### {area[0].upper()}{area[1:]}", "",
+                                "| check | severity | tier | read by | what is wrong | expected | the way out | known from |",
+                                "|---|---|---|---|---|---|---|---|", *rows]))
     return "\n\n".join(parts)
 
 

@@ -1,6 +1,7 @@
 """Playing the project's playbooks against two nodes, and looking at what they did."""
 import json
 import os
+import re
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,11 @@ class Site:
     def broken(self, **environment):
         """Train anew with this in the ranks' environment, a fault say; the output of the refusal."""
         return self.refused("playbooks/pretrain.yml", pretrain_new_run=True, pretrain_environment_extra={**ENVIRONMENT, **environment})
+
+    def curve(self, log="/opt/ascend-cluster/runs/current/train.log"):
+        """Of each iteration in a log on the last node: the words of loss, grad norm and learning rate."""
+        found = re.findall(r"iteration +(\d+)/ .*learning rate: (\S+) .*lm loss: (\S+) .*grad norm: (\S+) ", self.run("node2", f"cat {log}").stdout)
+        return {int(iteration): (loss, norm, rate) for iteration, rate, loss, norm in found}
 
     def nothing_runs(self):
         """Fail where the job is active on a node, or the training user has a process."""

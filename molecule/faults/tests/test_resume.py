@@ -1,6 +1,4 @@
 """Going on from a checkpoint: exactly as if nothing had happened, or not at all."""
-import re
-
 import pytest
 
 FOLDER = "/opt/ascend-cluster/resume-test"
@@ -21,13 +19,7 @@ def train(site, name, **more):
     """Run the training; returns of each iteration logged the words of loss, grad norm and learning rate."""
     status, output = site.play("playbooks/pretrain.yml", **variables(name, pretrain_new_run=True, **more))
     assert status == 0, output
-    return curve(site)
-
-
-def curve(site):
-    log = site.run("node2", "cat /opt/ascend-cluster/runs/current/train.log").stdout
-    found = re.findall(r"iteration +(\d+)/ .*learning rate: (\S+) .*lm loss: (\S+) .*grad norm: (\S+) ", log)
-    return {int(iteration): (loss, norm, rate) for iteration, rate, loss, norm in found}
+    return site.curve()
 
 
 def last(curve, first):
@@ -87,7 +79,7 @@ def test_a_resumed_run_that_breaks_goes_on_from_its_newest_checkpoint(site, whol
     output = site.refused("playbooks/pretrain.yml", **more, pretrain_environment_extra=breaking)
     assert "Loading the checkpoint of iteration 15" in output
     assert site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout == run
-    assert curve(site) == {iteration: whole[iteration] for iteration in (16, 17)}
+    assert site.curve() == {iteration: whole[iteration] for iteration in (16, 17)}
 
 
 def test_without_the_hook_the_learning_rate_is_frozen(site, whole, broken):
@@ -116,7 +108,7 @@ def test_nodes_are_given_the_shards_that_others_wrote(site):
     status, output = site.play("playbooks/pretrain.yml", **variables("wide", pretrain_resume=True, pretrain_new_run=True, **WIDE))
     assert status == 0, output
     assert "2 of its files are brought from one node to another" in output
-    assert curve(site) == last(whole, 11)
+    assert site.curve() == last(whole, 11)
     hashes = [site.run(node, f"cd {FOLDER}/wide/iter_0000010 && sha256sum */*.pt").stdout for node in site.nodes]
     assert len(hashes[0].splitlines()) == 2
     assert hashes[0] == hashes[1]

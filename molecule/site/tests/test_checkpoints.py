@@ -1,6 +1,4 @@
 """Nothing is lost: no plain rerun begins over a checkpoint, whatever happened before; a resumed run is the uninterrupted one."""
-import re
-
 import pytest
 
 FOLDER = "/opt/ascend-cluster/kept-test"
@@ -17,12 +15,6 @@ def variables(name, **more):
 def files(site, name):
     """Every file of the checkpoints with its hash, on each node."""
     return {node: site.run(node, f"cd {FOLDER}/{name} && find . -type f -name '*.pt' -o -name '*.txt' | sort | xargs sha256sum").stdout for node in site.nodes}
-
-
-def curve(site, log):
-    """Of each iteration in a log the words of learning rate, loss and grad norm."""
-    text = site.run("node2", f"cat {log}").stdout
-    return {int(found[0]): found[1:] for found in re.findall(r"iteration +(\d+)/ .*learning rate: (\S+) .*lm loss: (\S+) .*grad norm: (\S+) ", text)}
 
 
 def kept(site, name, **more):
@@ -51,9 +43,9 @@ def test_after_a_crash_a_resume_and_a_changed_interval(site):
     status, output = site.play("playbooks/pretrain.yml", **variables("a", pretrain_resume=True))
     assert status == 0, output
     # The oldest log is that of site.yml on bare nodes.
-    whole = curve(site, "$(ls -tr /opt/ascend-cluster/runs/*/train.log | head -1)")
+    whole = site.curve("$(ls -tr /opt/ascend-cluster/runs/*/train.log | head -1)")
     assert sorted(whole) == list(range(1, 21))
-    assert curve(site, "/opt/ascend-cluster/runs/current/train.log") == {iteration: words for iteration, words in whole.items() if iteration > 10}
+    assert site.curve() == {iteration: words for iteration, words in whole.items() if iteration > 10}
     kept(site, "a")
 
 
