@@ -10,7 +10,7 @@ from tests.playing import Site
 ORDER = {
     "site": ("test_site.py", "test_remote_executions.py", "test_npus.py", "test_two_stacks.py", "test_wrong_input.py", "test_checkpoints.py",
              "test_data_share.py", "test_runs.py"),
-    "faults": ("test_resume.py", "test_broken_runs.py", "test_planted_links.py"),
+    "faults": ("test_resume.py", "test_new_run.py", "test_broken_runs.py", "test_planted_links.py"),
 }
 
 

@@ -68,6 +68,11 @@ class Site:
         found = re.findall(r"iteration +(\d+)/ .*learning rate: (\S+) .*lm loss: (\S+) .*grad norm: (\S+) ", self.run("node2", f"cat {log}").stdout)
         return {int(iteration): (loss, norm, rate) for iteration, rate, loss, norm in found}
 
+    def checkpoints(self, folder):
+        """Every file of the checkpoints in a folder with its hash, on each node."""
+        command = f"cd {folder} && find . -type f -name '*.pt' -o -name '*.txt' | sort | xargs sha256sum"
+        return {node: self.run(node, command).stdout for node in self.nodes}
+
     def nothing_runs(self):
         """Fail where the job is active on a node, or the training user has a process."""
         for node in self.nodes:

@@ -12,21 +12,16 @@ def variables(name, **more):
     return {"cluster_checkpoint_dir": f"{FOLDER}/{name}", "plan_save_interval": 10, **more}
 
 
-def files(site, name):
-    """Every file of the checkpoints with its hash, on each node."""
-    return {node: site.run(node, f"cd {FOLDER}/{name} && find . -type f -name '*.pt' -o -name '*.txt' | sort | xargs sha256sum").stdout for node in site.nodes}
-
-
 def kept(site, name, **more):
     """A plain run is refused by both words, with status 2, launches nothing and changes nothing."""
-    before, runs = files(site, name), site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout
+    before, runs = site.checkpoints(f"{FOLDER}/{name}"), site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout
     assert all(before.values())
     status, output = site.play("playbooks/pretrain.yml", **variables(name, **more))
     assert status == 2, output
     assert f"There are checkpoints in cluster_checkpoint_dir {FOLDER}/{name}: node1 has iter_0000010" in output
     assert "-e pretrain_resume=true" in output and "-e pretrain_new_run=true" in output and "Nothing was launched" in output
     assert "Start the training on all nodes at once" not in output
-    assert files(site, name) == before
+    assert site.checkpoints(f"{FOLDER}/{name}") == before
     assert site.run("node1", "readlink /opt/ascend-cluster/runs/current").stdout == runs
 
 
@@ -47,29 +42,3 @@ def test_after_a_crash_a_resume_and_a_changed_interval(site):
     assert sorted(whole) == list(range(1, 21))
     assert site.curve() == {iteration: words for iteration, words in whole.items() if iteration > 10}
     kept(site, "a")
-
-
-def test_a_new_run_moves_the_old_one_aside_as_a_whole(site):
-    site.refused("playbooks/pretrain.yml", **variables("b", **BROKEN))
-    before = files(site, "b")
-    status, output = site.play("playbooks/pretrain.yml", **variables("b", pretrain_new_run=True, plan_log_interval=3))
-    assert status == 0, output
-    assert f"The earlier training's checkpoints are in {FOLDER}/b/before_" in output
-    for node in site.nodes:
-        aside = site.run(node, f"cd {FOLDER}/b/before_* && find . -type f -name '*.pt' -o -name '*.txt' | sort | xargs sha256sum").stdout
-        assert aside == before[node]
-        assert "before_" in site.run(node, f"ls {FOLDER}/b").stdout
-        assert site.run(node, f"stat -c %U {FOLDER}/b/before_*").stdout == "ascend\n"
-    assert site.run("node1", f"cat {FOLDER}/b/latest_checkpointed_iteration.txt").stdout == "20"
-    # Megatron logged iteration 18 last: that is a success, and it is left alone.
-    assert "iteration       18/      20" in site.run("node2", "cat /opt/ascend-cluster/runs/current/train.log").stdout
-    for words in ((), ("--skip-tags", "verify")):
-        status, output = site.play("playbooks/pretrain.yml", *words, **variables("b", plan_log_interval=3))
-        assert status == 0, output
-        assert "nothing is launched" in output
-
-
-def test_the_folder_that_is_loaded_is_not_saved_into(site):
-    output = site.refused("playbooks/pretrain.yml", **variables("b", plan_load=f"{FOLDER}/b/"))
-    assert "plan_load and cluster_checkpoint_dir are both" in output
-    assert "Start the training on all nodes at once" not in output
