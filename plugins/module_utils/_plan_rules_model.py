@@ -114,9 +114,9 @@ def _multiple(plan: Plan, what: str, name: str, size: int, because: str) -> str:
 @rule
 def layers_per_stage(plan: Plan) -> Iterator[str]:
     """arguments.py:247-248, legacy/model/transformer.py:1342-1343."""
-    if plan.has("num_layers") and not plan.uneven and plan.layers % plan.stages != 0:
+    if plan.has("num_layers") and not plan.uneven and plan.layers % plan.pp != 0:
         counted = "" if plan.layers == plan.number("num_layers") else f" (so {plan.layers} with embedding and loss, which are counted)"
-        yield (f"Layers per pipeline stage: {plan.is_('num_layers')}{counted}, expected a multiple of {plan.stages}, because "
+        yield (f"Layers per pipeline stage: {plan.is_('num_layers')}{counted}, expected a multiple of {plan.pp}, because "
                f"{plan.is_('pipeline_model_parallel_size')}.")
 
 
@@ -209,6 +209,16 @@ def split_stage(plan: Plan) -> Iterator[str]:
 
 
 @rule
+def embedding_stage(plan: Plan) -> Iterator[str]:
+    """legacy/model/transformer.py:1342-1354, 1570 and 1493: the last stage numbers its layers past the last; core/transformer/transformer_block.py:28-33."""
+    if plan.flag("standalone_embedding_stage") and plan.pp > 1:
+        end = ("would build fewer layers than plan_num_layers without a word" if plan.flag("use_mcore_models")
+               else "would end on the last stage with an IndexError")
+        yield (f"{plan.is_('standalone_embedding_stage')}, expected none, because {plan.is_('pipeline_model_parallel_size')}: Megatron-LM {end}. "
+               "Remove it.")
+
+
+@rule
 def rotary(plan: Plan) -> Iterator[str]:
     """arguments.py:480-491, AS arguments.py:179-183."""
     rope = plan.flag("use_rotary_position_embeddings")
@@ -268,4 +278,4 @@ RULES: tuple[Rule, ...] = (
     somebody_to_train, enough_ranks, ranks_divide, experts_divide_replicas, experts_divide_ranks, one_tensor_size,
     experts_without_context, experts_exist, experts_per_rank, experts_need_sequence_parallel, experts_without_spec, routing, layers_per_stage,
     heads_per_tensor_rank, query_groups, size_of_a_head, feed_forward_columns, sequence_per_rank, heads_per_context_rank, positions,
-    split_stage, rotary, normalization, activation, shards)
+    split_stage, embedding_stage, rotary, normalization, activation, shards)

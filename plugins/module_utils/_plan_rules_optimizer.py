@@ -110,7 +110,7 @@ def recomputation(plan: Plan) -> Iterator[str]:
             yield "plan_recompute_method is not set, expected block or uniform, because plan_recompute_granularity is full."
         if plan.emptied("recompute_num_layers"):
             yield "plan_recompute_num_layers is not set, expected a whole number, because plan_recompute_granularity is full."
-        chunk = plan.number("num_layers") // plan.stages // max(plan.number("num_virtual_stages_per_pipeline_rank"), 1)
+        chunk = plan.number("num_layers") // plan.pp // max(plan.number("num_virtual_stages_per_pipeline_rank"), 1)
         each = plan.number("num_layers_per_virtual_pipeline_stage", chunk)
         count = plan.number("recompute_num_layers")
         if plan.text("recompute_method") == "uniform" and plan.has("num_layers") and (count < 1 or each % count != 0):

@@ -49,8 +49,8 @@ def interleaved_stages(plan: Plan, overlapping_more_than: int = 2, whole: bool =
         least = 2 if plan.flag("no_overlap_p2p_communication") else overlapping_more_than
         if plan.pp <= least:
             yield f"{name}: the interleaved schedule needs plan_pipeline_model_parallel_size of more than {least}, found {plan.pp}."
-        elif not plan.uneven and layers % plan.stages == 0 and (layers // plan.stages) % each != 0:
-            yield (f"{name}, expected a divisor of the layers of a stage, {layers // plan.stages} (plan_num_layers / "
+        elif not plan.uneven and layers % plan.pp == 0 and (layers // plan.pp) % each != 0:
+            yield (f"{name}, expected a divisor of the layers of a stage, {layers // plan.pp} (plan_num_layers / "
                    "plan_pipeline_model_parallel_size).")
         elif not whole and option.startswith("num_layers") and each * plan.pp == plan.number("num_layers"):
             yield f"{name}, expected less than the layers of a stage, {each}: they are one part. Remove it, or lower it."

@@ -129,11 +129,6 @@ class Plan:
         return self.world // replica if self.world > 0 and self.world % replica == 0 else 0
 
     @property
-    def stages(self) -> int:
-        """Pipeline stages that have layers (arguments.py:161-165)."""
-        return self.pp - 1 if self.flag("standalone_embedding_stage") and self.pp > 1 else self.pp
-
-    @property
     def layers(self) -> int:
         """Layers that are spread over the stages: the embedding and the loss may count as one (current: arguments.py:446-450)."""
         counted = ("account_for_embedding_in_pipeline_split", "account_for_loss_in_pipeline_split")

@@ -66,6 +66,11 @@ def start(words: list[str], world: real_plans.World) -> Iterator[str]:
     global_vars._GLOBAL_TIMERS = None
     global_vars._set_timers(args)
     training.setup_model_and_optimizer(pretrain_gpt.model_provider, ModelType.encoder_or_decoder)
+    if args.standalone_embedding_stage:  # whose layers are numbered wrongly on the last one
+        yield "model of the last stage"
+        join(world, world.size - 1)
+        training.setup_model_and_optimizer(pretrain_gpt.model_provider, ModelType.encoder_or_decoder)
+        join(world, 0)
     yield "data"
     training.get_train_valid_test_num_samples()
     pretrain_gpt.core_gpt_dataset_config_from_args(args)
