@@ -137,6 +137,18 @@ TABLE = (
           "at most {max_npu_memory_used_percent} % in use on an idle chip (preflight_max_npu_memory_used_percent)",
           "A process in a container or of a virtual NPU holds it, or one that died: look with `fuser -v /dev/davinci*` on the node and in "
           "its containers; with nobody there, `npu-smi set -t reset -i <NPU> -c <chip>`, or reboot.", "Project-HAMi/HAMi#1064"),
+    # --- versions that go together ---
+    Check("firmware_pair", "versions", "failure", "version.info of driver and firmware", "Driver and firmware do not go together",
+          "firmware {ranges}, as the driver says (compatible_version_fw)",
+          "Install driver and firmware of one HDK, and reboot.", "compatible_version_fw of the driver's version.info; 24.1.rc2 with firmware 7.3.0 knows no "
+          "memory shared between processes"),
+    Check("pair_planned", "versions", "failure", "the stack's tables, version.info of the driver", "Versions do not go together", "{fits}",
+          "Install another driver, or set other versions (cann_toolkit_version, conda_env_wheels, conda_env_python_version); where the vendor lists this "
+          "pair, add it to conda_env_cann_pairs, conda_env_python_pairs, or driver_pairs of the stack's file (docs/stacks.md).",
+          "release notes of CANN and torch_npu, named in stacks/*.yml"),
+    Check("pair_installed", "versions", "warning", "cann_toolkit.txt and conda_env.txt in state/", "Installed versions do not go together", "{fits}",
+          "site.yml installs those that are set; a training that is launched before may fail at its first operator.",
+          "release notes of CANN and torch_npu, named in stacks/*.yml"),
     # --- the kernel's log ---
     Check("kernel_driver_fault", "kernel log", "warning", "dmesg", "The kernel's log has faults of the NPU driver", "none since the start",
           "Compare with `npu-smi info -t health -i <NPU>`; reset the chip, or reboot.", _EVENTS),

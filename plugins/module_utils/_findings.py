@@ -105,10 +105,12 @@ def summary(nodes: Mapping[str, Mapping[str, Any]]) -> str:
 
     running = sum(data["job"] in RUNNING for data in nodes.values())
     unknown = {name for fact in facts for name in fact["unknown_chips"]}
+    pairs = {pair for fact in facts for pair in fact["unknown_pairs"]}
     return (f"{len(nodes)} node{'s' if len(nodes) != 1 else ''} ready: NPUs on each {seen(fact['npus'] for fact in facts)} "
             f"({seen(name for fact in facts for name in fact['npu_names'])}), "
             f"driver {seen(fact['driver'] for fact in facts)}, Python {seen(fact['python'] for fact in facts)}, "
             f"{seen(fact['arch'] for fact in facts)}"
             + (f"; the training job runs on {running}" if running else "")
             + (f"; npu-smi does not tell the generation of {seen(unknown)}: whether it has bf16, and kernels of its own, was not checked"
-               if unknown else ""))
+               if unknown else "")
+            + (f"; no table of the stack tells whether these go together, which was not checked: {seen(pairs)}" if pairs else ""))
