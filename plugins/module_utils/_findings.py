@@ -69,7 +69,8 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
     Args:
         nodes: what :func:`_probe.node` returned, by name, in the order of the inventory.
         errors: messages about the inventory and the plan.
-        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures) and ``time``.
+        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures), ``time``, ``ranks`` (by node),
+            ``checkpoint`` (what _parallel_plan says of one; {} where that is not known) and ``checkpoint_path``.
 
     Returns:
         ``message``: for the refusal, "" when there is nothing to refuse; ``warnings``: what is told and refuses nothing,

@@ -34,6 +34,11 @@ def number(values: Values, key: str, name: str = "") -> int | None:
     return None
 
 
+def is_shared(kind: str) -> bool:
+    """Tell from the type of a file system, as stat prints it, whether it is storage that nodes share."""
+    return kind.lower().startswith(_NETWORK_FILESYSTEMS)
+
+
 def judge(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:
     """Find what is wrong with the host; ``job`` tells that our own unit runs."""
     yield from _python(values, settings)
@@ -107,7 +112,7 @@ def _space(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[F
         if f"{name}_readonly" in values:
             yield finding("writable", "".join(values[f"{name}_readonly"][:1]), path=path)
     kind = "".join(values.get("cann_filesystem", []))
-    if "cann_installed" not in values and kind.lower().startswith(_NETWORK_FILESYSTEMS):
+    if "cann_installed" not in values and is_shared(kind):
         yield finding("cann_local_disk", kind, cann_path=settings["cann_path"])
 
 

@@ -74,6 +74,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "firewall": ({"firewall": ["firewalld"]}, "firewalld"),
     "npu_warning": ({"npu_smi_line": smi("910b4_idle", ("OK     ", "Warning"))}, "NPU 2 chip 0"),
     "npu_on_bus": ({"pci": ["0000:c1:00.0", "0000:C2:00.0"]}, "2 on the bus, 1 in npu-smi; not there: 0000:c1:00.0"),
+    "firmware_pair": ({"driver_info": ["Version=24.1.rc1", "compatible_version_fw=[6.4.0,6.4.99],[7.0.0,7.2.99]"], "firmware_info": "Version=7.3.0.1.231"},
+                      "firmware 7.3.0.1.231 with driver 24.1.rc1"),
+    "pair_planned": ({"driver_info": ["Version=23.0.5"]}, "driver 23.0.5 with CANN 8.0.RC1"),
+    "pair_installed": ({"record": ["toolkit 8.0.RC3", "torch_npu-2.1.0.post3-cp38-x.whl sha256:1"]}, "torch_npu 2.1.0.post3 with CANN 8.0.RC3"),
     "kernel_driver_fault": ({"kernel_log": "[ 12.5] [ascend] [drv_pcie] [devdrv_x 4] Device is abnormal. (dev_id=5)"}, "Device is abnormal. (dev_id=5)"),
     "kernel_pcie": ({"kernel_log": "pcieport 0000:00:01.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer"}, "severity=Uncorrected"),
     "kernel_memory": ({"kernel_log": "EDAC MC0: 1 UE memory scrubbing error on CPU_SrcID#0"}, "1 UE memory"),
@@ -236,6 +240,40 @@ def test_a_chip_with_less_memory_than_its_like() -> None:
     two[rows[0]] = two[rows[0]].replace("/ 65536", "/ 57344")
     assert "has 57344 MiB" in checks_of(judge(npu_smi_line=two)).get("npu_memory_size", "")
     assert "npu_memory_size" not in checks_of(judge(npu_smi_line=smi("910b2c_high_ids")))
+
+
+CHECKPOINT = {"all_bytes": 300, "node_bytes": [100, 200], "saves": 4}
+
+
+@pytest.mark.parametrize(("free", "change", "words"), [
+    ((1, 1), {}, ["Preflight: 1 warning on 2 of 2 nodes", "a, b:\n  - No room for two checkpoints in /ckpt: found 0.0 GB; expected 0.0 GB, twice what the plan "
+                  "writes there (4 will be written, and none is deleted). Free the disk, set cluster_checkpoint_dir to a larger one, or raise plan_save_interval."]),
+    ((1, 0), {}, ["a:\n  - No room"]), ((0, 0), {}, []),
+    # Launches have filled it; or a job writes there now.
+    ((1, 1), {"workspace_used": "1"}, []),
+    # All of both nodes on one disk.
+    ((1, 1), {"checkpoints_filesystem": "nfs"}, ["a, b:\n  - No room"]),
+])
+def test_a_disk_without_room_for_two_checkpoints(free: tuple[int, int], change: dict[str, Any], words: list[str]) -> None:
+    """KiB that are free on each node; 0 tells none."""
+    made = {host: judge(host, checkpoints_free_kib=str(kib) if kib else [], **change) for host, kib in zip("ab", free)}
+    given = {**SETTINGS, "checkpoint_path": "/ckpt", "ranks": {"b": 1, "a": 0}, "checkpoint": {**CHECKPOINT, "node_bytes": [513, 513], "all_bytes": 1026}}
+    text = _findings.report(made, [], given)["warnings"]
+    assert all(word in text for word in words) and bool(text) == bool(words), text
+
+
+def test_a_disk_is_compared_with_what_its_own_ranks_write() -> None:
+    made = {host: judge(host, checkpoints_free_kib=str(400_000_000_000 >> 10)) for host in "ab"}
+    given = {**SETTINGS, "checkpoint_path": "/ckpt", "ranks": {"a": 1, "b": 0}}
+    sizes = {"all_bytes": 400_000_000_000, "node_bytes": [100_000_000_000, 300_000_000_000], "saves": 2}
+    text = _findings.report(made, [], {**given, "checkpoint": sizes})["warnings"]
+    assert "a:\n  - No room for two checkpoints in /ckpt: found 400.0 GB; expected 600.0 GB" in text and "a, b" not in text and "\nb:" not in text
+    # Unknown is no finding: a plan whose sizes are not known, or nodes that are not all there.
+    assert _findings.report(made, [], {**given, "checkpoint": {}})["warnings"] == ""
+    assert _findings.report({"a": made["a"]}, [], {**given, "checkpoint": sizes})["warnings"] == ""
+    shared = {host: judge(host, checkpoints_free_kib=str(700_000_000_000 >> 10), checkpoints_filesystem="lustre") for host in "ab"}
+    assert "a, b:\n  - No room for two checkpoints in /ckpt: found 700.0 GB; expected 800.0 GB" in _findings.report(
+        shared, [], {**given, "checkpoint": sizes})["warnings"]
 
 
 def test_a_container_is_not_asked_about_its_hosts_clock_and_bus() -> None:

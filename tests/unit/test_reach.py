@@ -64,7 +64,8 @@ def test_the_listener_is_no_finding_of_the_probe() -> None:
     try:
         with socket.create_server((ADDRESS, 0)) as other:
             ports = (port, other.getsockname()[1])
-            said = subprocess.run(["/bin/sh", str(probe), "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root"],
+            said = subprocess.run(["/bin/sh", str(probe), "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root",
+                                   "/nowhere", "/nowhere"],
                                   capture_output=True, text=True, check=True).stdout
     finally:
         os.kill(pid, signal.SIGTERM)

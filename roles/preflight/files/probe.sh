@@ -2,17 +2,18 @@
 # Tells what a node is like, as key=value lines between two markers, and changes nothing. It needs no Python:
 # a POSIX shell, coreutils and /proc are enough; what else is missing leaves its line out.
 #
-#   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER STATE PYTHON...
+#   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER STATE CHECKPOINTS PYTHON...
 #
 # SENT: the controller's clock, said back. PORTS: words like 7000 or 7000-7015. RUNS: the folder of the runs.
-# INTERPRETER: the configured Python, or "". USER: who trains. STATE: root's folder of records. PYTHON: those to look for, in order.
+# INTERPRETER: the configured Python, or "". USER: who trains. STATE: root's folder of records.
+# CHECKPOINTS: their folder. PYTHON: those to look for, in order.
 LC_ALL=C
 export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7 runs=$8 user=$9
 shift 9
-state=$1
-shift
+state=$1 checkpoints=$2
+shift 2
 # Lines of the kernel's log that mean something: the words of plugins/module_utils/_probe_kernel_log.py (compared by test).
 faults='PCIe Bus Error:.*severity=Uncorrected|AER:.*[Uu]ncorrect|EDAC .* UE |[Hh]ardware [Ee]rror.*[Uu]ncorrect|error_type: 16|Memory failure: 0x|Out of memory: Kill|oom-kill:|Killed process [0-9]+|EXT4-fs error|XFS .*(Corruption|I/O [Ee]rror)|blk_update_request: .*I/O error|I/O error, dev |Remounting filesystem read-only|hard LOCKUP|soft lockup|self-detected stall|detected stalls on|blocked for more than [0-9]+ seconds|Heartbeat lost|Device is abnormal|devdrv_manager_send_msg unsuccessful|ipc channel idle timeout|DMA copy failed|Get mntn message'
 
@@ -212,6 +213,7 @@ done
 find_python "$@"
 free_space workspace "$workspace"
 { [ -e "$runs/current" ] || [ -L "$runs/current" ]; } && echo 'workspace_used=1'
+free_space checkpoints "$checkpoints"
 free_space cann "$cann"
 [ -e "$cann" ] && echo 'cann_exists=1'
 { [ -e "$cann/ascend-toolkit" ] || [ -e "$cann/cann" ]; } && echo 'cann_installed=1'
