@@ -86,6 +86,7 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
         "arch": "".join(values.get("arch", [])), "kernel": "".join(values.get("kernel", [])), "system": _probe_host.os_name(values),
         "mtu": _probe_network.interface(values, settings)[2], "memory_gib": round(total / (1 << 20)) if total else "",
         "processors": "".join(values.get("processors", [])), "fabric": _probe_fabric.facts(fabric),
+        "fabric_unjudged": _probe_fabric.unjudged(fabric),
         "unknown_pairs": _probe_versions.unknown(values, settings),
         "checkpoint_free_bytes": (_probe_host.number(values, "checkpoints_free_kib") or 0) * 1024,
         "checkpoint_shared": _probe_host.is_shared("".join(values.get("checkpoints_filesystem", []))),

@@ -71,9 +71,10 @@ class Cluster:
         arguments = {"user": "ascend", "python": "python3", **row.get("arguments", {})} if spoiled else {"user": row.get("arguments", {}).get("user", "ascend"),
                                                                                                          "python": "python3"}
         settings = {**SETTINGS, "address": self.addresses[node], **(row.get("settings", {}) if spoiled or "nfs" in row.get("settings", {}) else {})}
-        probe = base64.b64encode((FILES / "probe.sh").read_bytes()).decode()
+        probe = base64.b64encode((FILES / "probe_npus.sh").read_bytes() + b"\n" + (FILES / "probe.sh").read_bytes()).decode()
         words = [int(time.time()), settings["workspace_path"], settings["cann_path"], settings["driver_info"], settings["unit"], "",
-                 "6000 60000-60031", "/opt/ascend-cluster/runs", arguments["user"], STATE, "/opt/ascend-cluster/ckpt", arguments["python"]]
+                 "6000 60000-60031", "/opt/ascend-cluster/runs", arguments["user"], STATE, "/opt/ascend-cluster/ckpt", "/var/tmp/checks_data",
+                 "/opt/ascend-cluster/runs", arguments["python"]]
         look = f'/bin/sh -c "$(echo {probe} | base64 -d)" probe {shlex.join(map(str, words))}'
         if not spoiled:
             return _probe.node(self.run(node, look), settings, node)
@@ -83,17 +84,17 @@ class Cluster:
             return _probe.node(self.run(node, look, row["user"]), settings, node)
         # What is mounted goes with the namespace.
         script = (f"printf '{faults}\\n' >/etc/rehearsal/faults; unshare --mount sh -c {shlex.quote(inside)}; status=$?; "
-                  "rm -f /etc/rehearsal/faults /tmp/pretrain_gpt.py; exit $status")
+                  "rm -f /etc/rehearsal/faults /tmp/pretrain_gpt.py /var/tmp/checks_data.bin; exit $status")
         return _probe.node(self.run(node, script), settings, node)
 
     def reach(self, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Let both nodes listen and connect, with a row's fault on the first."""
-        program = f"python3 -c \"$(echo {base64.b64encode((FILES / 'reach.py').read_bytes()).decode()} | base64 -d)\""
+        programs = {node: f"{row.get('python', 'python3') if node == 'node2' else 'python3'} -c \"$(echo {base64.b64encode((FILES / 'reach.py').read_bytes()).decode()} | base64 -d)\"" for node in self.addresses}
         ports, peers = " ".join(map(str, PORTS)), shlex.quote(" ".join(f"{name}={address}" for name, address in self.addresses.items()))
         self.run("node1", row["before"].replace("ADDRESS", self.addresses["node2"]))
         try:
-            listened = {node: self.run(node, f"{program} listen {address} 30 {ports}") for node, address in self.addresses.items()}
-            connected = {node: self.run(node, f"{program} connect 3 {node} {peers} {ports}") for node in self.addresses}
+            listened = {node: self.run(node, f"{programs[node]} listen {address} 30 {ports}") for node, address in self.addresses.items()}
+            connected = {node: self.run(node, f"{programs[node]} connect 3 {node} {peers} {ports}") for node in self.addresses}
         finally:
             self.run("node1", row["after"].replace("ADDRESS", self.addresses["node2"]))
             for node in self.addresses:

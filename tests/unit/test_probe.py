@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 HERE = Path(__file__).parent
 PROBE = HERE.parent.parent / "roles" / "preflight" / "files" / "probe.sh"
+# As it travels: one program of two files.
+PROGRAM = "\n".join(PROBE.with_name(name).read_text(encoding="utf-8") for name in ("probe_npus.sh", "probe.sh"))
 SMI = {name: yaml.safe_load((HERE / "recorded" / "npu_smi" / f"{name}.yml").read_text(encoding="utf-8"))
        for name in (path.stem for path in (HERE / "recorded" / "npu_smi").glob("*.yml"))}
 
@@ -81,7 +83,7 @@ def test_a_good_node() -> None:
                               "clock_offset": 1, "npu_name": "910B4", "firmware": "7.1.0.6.220", "kernel": "5.10.0-60.18.0.50.oe2203.aarch64",
                               "system": "openEuler 22.03 LTS", "mtu": "1500", "memory_gib": 1511, "processors": "192", "fabric": {},
                               "python_path": "/usr/bin/python3", "launched": False, "ephemeral_samples": [39825, 46883, 53941],
-                              "unknown_pairs": [], "checkpoint_free_bytes": 0, "checkpoint_shared": False}
+                              "unknown_pairs": [], "checkpoint_free_bytes": 0, "checkpoint_shared": False, "fabric_unjudged": 0}
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -248,8 +250,8 @@ def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None
     (state / "conda_env.txt").write_text("# wheels\npython 3.8\ntorch-2.1.0-cp38-cp38-linux_x86_64.whl sha256:1\ntorch_npu-2.1.0.post3-cp38-x.whl sha256:2\n")
     if used:
         (runs / "current").symlink_to("a-run")
-    done = subprocess.run(["/bin/sh", str(PROBE), "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
-                           "1-65535", str(runs), "root", str(state), str(tmp_path / "ckpt"), "python3.99", "python3"], capture_output=True, text=True, check=True)
+    done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
+                           "1-65535", str(runs), "root", str(state), str(tmp_path / "ckpt"), str(tmp_path / "data"), str(tmp_path), "python3.99", "python3"], capture_output=True, text=True, check=True)
     values = _probe.parse(done.stdout)
     assert values["sent"] == ["1"]
     assert values["workspace_parent"] == ["/"]
