@@ -441,8 +441,8 @@ def test_the_real_probe_finds_a_process_that_a_launch_left(tmp_path: Path) -> No
             (tmp_path / "table").write_text("\n".join(smi("910b_busy_tight_slash", ("| 41235 ", f"| {other.pid} "), ("python3.8", "python   "))),
                                             encoding="utf-8")
             done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere", str(tmp_path / "Ascend"), "/nowhere", "none.service", "", "1-2", "/runs",
-                                   pwd.getpwuid(os.getuid()).pw_name, "/nowhere", "/nowhere", "/nowhere", "", "python3"], capture_output=True, text=True, check=True,
-                                  env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+                                   pwd.getpwuid(os.getuid()).pw_name, "/nowhere", "/nowhere", "/nowhere", "", "python3"], capture_output=True,
+                                  text=True, check=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
         finally:
             left.kill()
             other.kill()

@@ -237,7 +237,7 @@ if [ -r /etc/hccn.conf ]; then lines hccn_conf </etc/hccn.conf; fi
 kernel_log
 held_by=$(holders)
 launched | processes
-printf '%s\n' "$held_by" | lines holder
+[ -z "$held_by" ] || printf '%s\n' "$held_by" | lines holder
 listeners
 addresses
 if [ -d /run/systemd/system ]; then
