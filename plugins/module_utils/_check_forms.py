@@ -24,13 +24,14 @@ def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence
         time: when, as ISO 8601.
 
     Returns:
-        ``schema``, ``time``, ``status`` (clean, warnings or failures), ``checks`` (how many there are), ``errors``, ``findings`` (a list, each
-        with its ``node``) and ``nodes`` (by name the attributes that are compared, ``answered`` and ``job``).
+        ``schema``, ``time``, ``status`` (clean, warnings or failures), ``tier``, ``not_begun`` (why a tier was not), ``checks`` (how many there are),
+        ``measured`` (:func:`_deep_read.measured`), ``errors``, ``findings`` (a list, each with its ``node``) and ``nodes`` (by name the attributes that are compared, ``answered`` and ``job``).
     """
     listed = [{"node": node, **{key: item[key] for key in ("check", "severity", "cause", "found", "expected", "remedy")}}
               for node, items in findings.items() for item in items]
     failures = bool(errors) or any(item["severity"] == "failure" for item in listed)
-    return {"schema": SCHEMA, "time": time, "status": "failures" if failures else "warnings" if listed else "clean", "checks": len(TABLE),
+    return {"schema": SCHEMA, "time": time, "status": "failures" if failures else "warnings" if listed else "clean", "tier": "quick", "not_begun": "",
+            "checks": sum(check.tier == "quick" for check in TABLE), "measured": {},
             "errors": list(errors), "findings": listed,
             "nodes": {name: {"answered": bool(data["facts"]), "job": data["job"],
                              **{key: data["facts"].get(key, "") for key in ATTRIBUTES}} for name, data in nodes.items()}}
