@@ -9,7 +9,7 @@ _RIGHT = "all_reduce and all_to_all with right values within check_cluster_timeo
 ROWS: tuple[dict[str, str], ...] = (
     {"name": "deep_answer", "severity": "failure", "read": "cluster_check", "cause": "A node takes no part in the measurement",
      "expected": "a result",
-     "remedy": "Look at what it says and at `journalctl -u ascend-check` there; pretrain_master_port of the master must be reachable."},
+     "remedy": "Look at what it says and at `journalctl -u ascend-check` there; the master port (cluster_ports) must be reachable."},
     {"name": "npu_compute", "severity": "failure", "read": _ALONE, "cause": "An NPU does not compute",
      "expected": "a matrix product, copies in its memory and from the host",
      "remedy": "Run playbooks/conda_env.yml, whose check names the cause of many failures; look at `npu-smi info`, and reset or replace the NPU."},
