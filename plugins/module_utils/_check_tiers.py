@@ -74,16 +74,14 @@ def together(report: Mapping[str, Any], tier: str, begun: Mapping[str, Any], jud
                 counted.append({"node": node, **item, "severity": "failure" if refuses else "warning"})
     not_begun = f"{begun['tier']}: not begun, {begun['words']}." if begun.get("words") else ""
     errors = [not_begun] if begun.get("error") else []
-    count, message = _findings.message("finding", errors, refusing, len(result["nodes"]), "Measured")
+    count, message = _findings.message("finding", [], refusing, len(result["nodes"]), "Measured")
     _, warnings = _findings.message("warning", [], told, len(result["nodes"]), "Measured")
     result.update(tier=tier, not_begun=not_begun, errors=[*result["errors"], *errors], findings=[*result["findings"], *counted],
                   checks=sum(TIERS.index(check.tier) <= TIERS.index(tier) for check in TABLE), measured=merged([one["measured"] for one in judged]))
     failures = result["errors"] or any(item["severity"] == "failure" for item in result["findings"])
     result["status"] = "failures" if failures else "warnings" if result["findings"] else "clean"
-    parts = {"message": [report["message"], message], "warnings": [report["warnings"], warnings]}
-    if not_begun and not errors:
-        parts["message"].append(not_begun)
-    return {**{key: "\n\n".join(part for part in texts if part) for key, texts in parts.items()}, "count": report["count"] + count, "result": result}
+    parts = {"message": [report["message"], message, not_begun], "warnings": [report["warnings"], warnings]}
+    return {**{key: "\n\n".join(part for part in texts if part) for key, texts in parts.items()}, "count": report["count"] + count + len(errors), "result": result}
 
 
 def merged(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def all_reduce(count: int, mib: int, environment: Dict[str, str], seconds: float
     """Run it; says what it measured, or why not. It finds nothing: torch measures the same, and its values are what is judged."""
     path, mpirun = program(environment), shutil.which("mpirun", path=environment.get("PATH"))
     if not path or not mpirun or count < 2:
-        lacks = [word for word, there in (("hccl_test", path), ("mpirun", mpirun), ("a second NPU", count > 1)) if not there]
+        lacks = [word for word, there in (("hccl_test", path), ("mpirun", mpirun), ("second NPU", count > 1)) if not there]
         return {"tool": "hccl_test", "why": f"no {' and no '.join(lacks)}"}
     size = str(mib << 20)
     words = [mpirun, "-n", str(count), path, "-b", size, "-e", size, "-d", "fp32", "-o", "sum", "-p", str(count)]
