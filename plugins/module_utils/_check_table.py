@@ -35,7 +35,7 @@ def _nodes(found: Mapping[str, Any]) -> Table:
     heads = list(dict.fromkeys(head for row in figures.values() for head in row))
     for head in heads:
         table.add_column(head, justify="right")
-    table.add_column("what", ratio=1, overflow="fold")
+    table.add_column("what", ratio=1, min_width=max([8, *(len(check) for names in checks.values() for check in names)]), overflow="fold")
     # Those with findings first: they are what is looked for.
     listed = sorted(found["nodes"], key=lambda node: (-counts[node, "failure"], -counts[node, "warning"]))
     for node in listed[:_NODES]:

@@ -6,7 +6,8 @@ from typing import Any, Mapping, Sequence
 from ansible_collections.ascend.cluster.plugins.module_utils import _findings
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import RUNNING, TABLE, Finding
 
-TIERS = ("quick", "deep", "stress")
+# Each goes on where the one before found no failure. What is looked at in quick at times only has another name.
+_RANK = {"quick": 0, "deep": 1, "stress": 2}
 
 
 def begins(report: Mapping[str, Any], looks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -77,11 +78,12 @@ def together(report: Mapping[str, Any], tier: str, begun: Mapping[str, Any], jud
     count, message = _findings.message("finding", [], refusing, len(result["nodes"]), "Measured")
     _, warnings = _findings.message("warning", [], told, len(result["nodes"]), "Measured")
     result.update(tier=tier, not_begun=not_begun, errors=[*result["errors"], *errors], findings=[*result["findings"], *counted],
-                  checks=sum(TIERS.index(check.tier) <= TIERS.index(tier) for check in TABLE), measured=merged([one["measured"] for one in judged]))
+                  checks=sum(_RANK.get(check.tier, 0) <= _RANK[tier] for check in TABLE), measured=merged([one["measured"] for one in judged]))
     failures = result["errors"] or any(item["severity"] == "failure" for item in result["findings"])
     result["status"] = "failures" if failures else "warnings" if result["findings"] else "clean"
     parts = {"message": [report["message"], message, not_begun], "warnings": [report["warnings"], warnings]}
-    return {**{key: "\n\n".join(part for part in texts if part) for key, texts in parts.items()}, "count": report["count"] + count + len(errors), "result": result}
+    texts = {key: "\n\n".join(part for part in some if part) for key, some in parts.items()}
+    return {**texts, "count": report["count"] + count + len(errors), "result": result}
 
 
 def merged(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

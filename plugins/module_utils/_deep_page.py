@@ -108,7 +108,9 @@ def _curve(series: Sequence[Mapping[str, Any]], key: str, head: str) -> str:
         hue = round(360 * number / len(series))
         lines += (f"<polyline points='{points}' fill='none' stroke='hsl({hue},60%,45%)' stroke-width='1.5'>"
                   f"<title>{html.escape(one['node'])} NPU {one['npu']}</title></polyline>")
-    axis = (f"<path d='M{left} 5V{height - bottom}H{width - 5}' stroke='#888' fill='none'/><text x='{left - 6}' y='14' text-anchor='end'>{_figure(most)}</text>"
-            f"<text x='{left - 6}' y='{height - bottom}' text-anchor='end'>0</text><text x='{width - 5}' y='{height - 6}' text-anchor='end'>{last / 60:.3g} min</text>")
+    axis = (f"<path d='M{left} 5V{height - bottom}H{width - 5}' stroke='#888' fill='none'/>"
+            f"<text x='{left - 6}' y='14' text-anchor='end'>{_figure(most)}</text>"
+            f"<text x='{left - 6}' y='{height - bottom}' text-anchor='end'>0</text>"
+            f"<text x='{width - 5}' y='{height - 6}' text-anchor='end'>{last / 60:.3g} min</text>")
     return (f"<p class=legend><b>{head}</b>, a line for each NPU</p><svg width='{width}' height='{height}' viewBox='0 0 {width} {height}' "
             f"font-size='11' font-family='sans-serif'>{axis}{lines}</svg>")

@@ -86,7 +86,8 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
         "firmware": _version_of(values, "firmware_info"), "python": one_line(" ".join(values.get("python_version", []))),
         "python_path": "".join(values.get("python", [])[:1]), "launched": "workspace_used" in values,
         "arch": "".join(values.get("arch", [])), "kernel": "".join(values.get("kernel", [])), "system": _probe_host.os_name(values),
-        "interface": _probe_network.interface(values, settings)[0], "mtu": _probe_network.interface(values, settings)[2], "memory_gib": round(total / (1 << 20)) if total else "",
+        "interface": _probe_network.interface(values, settings)[0], "mtu": _probe_network.interface(values, settings)[2],
+        "memory_gib": round(total / (1 << 20)) if total else "",
         "processors": "".join(values.get("processors", [])), "fabric": _probe_fabric.facts(fabric),
         "ephemeral_samples": _probe_network.ephemeral_samples(values),
     }

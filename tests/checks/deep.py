@@ -21,7 +21,7 @@ class Deep:
         """Args: the folder with the cluster's ssh configuration, and what runs a script on a node."""
         self.folder, self.run = folder, run
 
-    def _play(self, playbook: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    def _play(self, playbook: str, *words: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_SSH_ARGS": f"-F {self.folder / 'config'}",
                        "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder.parent)}
         return subprocess.run(["ansible-playbook", playbook, "-i", str(PROJECT / "molecule/inventory"), *words], cwd=PROJECT, env=environment, text=True,

@@ -2,7 +2,8 @@
 
     PYTHONPATH=collections python -m tests.checks.score [CHECK …]
 
-The look is the preflight's own: its probe over ssh, its judgement; for the tier deep the playbook itself. Exit status 1 when a fault was not found, or anybody was accused wrongly.
+The look is the preflight's own: its probe over ssh, its judgement; for the tier deep the playbook itself.
+Exit status 1 when a fault was not found, or anybody was accused wrongly.
 """
 from __future__ import annotations
 

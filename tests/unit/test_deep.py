@@ -162,8 +162,10 @@ def together(one: dict[str, Any]) -> None:
 FAULTS: list[tuple[Any, str, str]] = [
     (slow, "npu_slow", "NPU 1: 1.1 ms"), (memory, "npu_memory_bandwidth", "NPU 0: 500 GB/s"), (host, "host_copy", "NPU 0: 12 GB/s"),
     (value, "npu_value", "NPU 0: 3 of 4096 values of a product are wrong"), (wrong_sum, "collective_value", "NPU 1: 1 of 9 values of all_reduce"),
-    (crash, "npu_compute", "NPU 0: died of signal 6 in compute (terminate called)"), (hang, "collective_answer", "NPU 0, 1: no answer within 300 s in all_reduce"),
-    (lost, "deep_answer", "no answer in the measurement node"), (within, "node_bandwidth", "all_reduce 90 GB/s"), (between, "pair_bandwidth", "all_reduce 9 GB/s at best"),
+    (crash, "npu_compute", "NPU 0: died of signal 6 in compute (terminate called)"),
+    (hang, "collective_answer", "NPU 0, 1: no answer within 300 s in all_reduce"),
+    (lost, "deep_answer", "no answer in the measurement node"), (within, "node_bandwidth", "all_reduce 90 GB/s"),
+    (between, "pair_bandwidth", "all_reduce 9 GB/s at best"),
     (blamed, "pair_fails", "with a and d: ended with status 1 in meet the others (RuntimeError: EI0006)"),
     (together, "all_nodes", "NPU 0, 1: no answer within 300 s in all_to_all"),
 ]
@@ -196,7 +198,8 @@ def test_two_npus_of_which_one_is_slow() -> None:
 
 
 @pytest.mark.parametrize(("limits", "expected"), [
-    ({"tflops": 281}, [("a", "below_limit", "NPU 0: 280"), ("a", "below_limit", "NPU 1: 280"), ("b", "below_limit", "NPU 0: 280"), ("b", "below_limit", "NPU 1: 280")]),
+    ({"tflops": 281}, [("a", "below_limit", "NPU 0: 280"), ("a", "below_limit", "NPU 1: 280"),
+                       ("b", "below_limit", "NPU 0: 280"), ("b", "below_limit", "NPU 1: 280")]),
     ({"node_all_reduce": 151.0}, [("a", "below_limit", "150"), ("b", "below_limit", "150")]),
     ({"pair_all_to_all": "19"}, [("a", "below_limit", "a with b: 18"), ("b", "below_limit", "a with b: 18")]),
     ({"tflops": 280, "host_gb_per_second": 24, "pair_all_reduce": 18}, []),
@@ -213,7 +216,7 @@ def test_who_says_nothing_or_something_else() -> None:
                       + found[0][2].partition("(likely cause: ")[2])]
     assert listed(judged(one, outputs={"b": {"stdout": '{"error": "a training holds /x/lock"}\n'}}))[0][2] == "a training holds /x/lock"
     assert listed(judged(one))[0][2] == "it did not come to the master"
-    for output in ({"stdout": "\n--- errors\nTraceback\nImportError: libhccl.so: cannot open"}, {"unreachable": True, "msg": "no route"}, {"stdout": "[1]"}, {}):
+    for output in ({"stdout": "\n--- errors\nTraceback\nImportError: libhccl.so"}, {"unreachable": True, "msg": "no route"}, {"stdout": "[1]"}, {}):
         ((node, check, words),) = listed(judged(one, outputs={"a": output}))
         assert (node, check) == ("a", "deep_answer") and words
     assert "libhccl.so" in listed(judged(one, outputs={"a": {"stdout": "\n--- errors\nImportError: libhccl.so: cannot open"}}))[0][2]
@@ -253,9 +256,9 @@ THERE = {"rc": 0, "stdout": ""}
     (CLEAN, {}, "", False),
     (_findings.report({"a": look("a", arch="riscv64"), "b": look("b")}, [], QUICK), {}, "quick found failures", False),
     (_findings.report({"a": look("a"), "b": look("b")}, ["plan_x is odd"], QUICK), {}, "quick found failures", False),
-    (_findings.report({"a": look("a", job="active"), "b": look("b")}, [], QUICK), {}, "the training job runs on a and is not disturbed", True),
+    (_findings.report({"a": look("a", unit_state="active"), "b": look("b")}, [], QUICK), {}, "the training job runs on a and is not disturbed", True),
     (CLEAN, {"b": {"rc": 0, "stdout": "missing=/opt/x/python (made by playbooks/conda_env.yml)\r\n"}},
-     "the environment of the training is not installed on b: found no /opt/x/python (made by playbooks/conda_env.yml). Run `ansible-playbook site.yml --tags ", True),
+     "the environment of the training is not installed on b: found no /opt/x/python (made by playbooks/conda_env.yml). Run `ansible-playbook site.yml", True),
     (CLEAN, {"b": {"rc": 2, "stdout": "", "stderr": "no space left"}}, "the program could not be brought to b: no space left", True),
     (CLEAN, {"b": {"unreachable": True, "msg": "no route"}}, "the program could not be brought to b: no route", True),
 ])
@@ -276,7 +279,7 @@ def test_one_report_of_the_tiers() -> None:
     whole = _check_tiers.together(CLEAN, "deep", {"words": "", "error": False, "tier": "deep"}, [found], False)
     assert (whole["count"], whole["message"], whole["result"]["status"], whole["result"]["tier"]) == (0, "", "warnings", "deep")
     assert "Measured: 1 warning on 1 of 2 nodes.\n\nb:\n  - An NPU computes slowly: found NPU 1: 1.1 ms" in whole["warnings"]
-    assert whole["result"]["checks"] == sum(check.tier in ("quick", "deep") for check in _checks.TABLE) > CLEAN["result"]["checks"]
+    assert whole["result"]["checks"] == sum(check.tier != "stress" for check in _checks.TABLE) > CLEAN["result"]["checks"]
     strict = _check_tiers.together(CLEAN, "deep", {}, [found], True)
     assert (strict["count"], strict["warnings"], strict["result"]["status"]) == (1, "", "failures") and "An NPU computes slowly" in strict["message"]
     jsonschema.validate(json.loads(check_report(whole["result"], "json")), SCHEMA)
@@ -309,10 +312,12 @@ def test_what_did_not_start_is_its_own_answer() -> None:
 
 
 # --- forms ---
-def spoiled() -> dict[str, Any]:
+def spoiled(fails: bool = False) -> dict[str, Any]:
+    """b is slow with everybody; c and d fail with each other."""
     one = said()
     between(one)
-    of(one, "pairs 2", "d")[:] = [{"device": 0, "failed": "x", "at": "all_reduce", "text": ""}]
+    if fails:
+        of(one, "pairs 1", "d")[:] = [{"device": 0, "failed": "x", "at": "all_reduce", "text": ""}]
     found = copy.deepcopy(judged(one))
     quick = _findings.report({node: look(node) for node in NODES}, [], {**QUICK, "time": "2026-01-02T03:04:05Z"})
     result = _check_tiers.together(quick, "deep", {}, [found], False)["result"]
@@ -321,9 +326,9 @@ def spoiled() -> dict[str, Any]:
 
 
 def test_the_page_has_matrices_and_figures_and_needs_nothing_else() -> None:
-    page = Cells(check_report(spoiled(), "html"))
+    page = Cells(check_report(spoiled(True), "html"))
     assert page.outside == [] and "all_reduce between nodes, GB/s" in page.text and "torch_npu 2.1.0.post3 over hccl" in page.text
-    assert page.classes.count("cell failure") == 4  # b with d in two matrices
+    assert page.classes.count("cell failure") == 4  # c with d in two matrices
     assert page.classes.count("cell none") == 2 * 4  # a with d and b with c did not meet
     assert Cells(check_report(CLEAN["result"], "html")).text.count("GB/s") == 0
 

@@ -110,7 +110,8 @@ def test_why_the_vendors_test_did_not_measure(tmp_path: Path) -> None:
         return dict(found)
 
     assert run(1) == {"why": "no hccl_test and no mpirun and no second NPU"}
-    for name, text in (("bin/mpirun", "#!/bin/sh\nshift 2\nexec \"$@\"\n"), ("tools/hccl_test/bin/all_reduce_test", "#!/bin/sh\necho \"$@\"; echo '4|1.0|2.0|success'\n")):
+    for name, text in (("bin/mpirun", "#!/bin/sh\nshift 2\nexec \"$@\"\n"),
+                       ("tools/hccl_test/bin/all_reduce_test", "#!/bin/sh\necho \"$@\"; echo '4|1.0|2.0|success'\n")):
         path = tmp_path / name
         path.parent.mkdir(parents=True)
         path.write_text(text)

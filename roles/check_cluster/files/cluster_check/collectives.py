@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable
 
 REPEATS = 4
 
@@ -35,9 +35,9 @@ class Collectives:
         self.index = (torch.arange(self.size, dtype=torch.int32, device=f"npu:{device}") % 13).float()
         self.given, self.got = self.index + self.rank, torch.empty_like(self.index)
 
-    def measure(self) -> Dict[str, Any]:
+    def measure(self) -> dict[str, Any]:
         """For each collective seconds and GB/s as links see them (bus bandwidth of the vendors' tests), and what was wrong."""
-        found: Dict[str, Any] = {"wrong": []}
+        found: dict[str, Any] = {"wrong": []}
         share = (self.world - 1) / self.world
         for name, run, factor in (("all_reduce", self._all_reduce, 2 * share), ("all_to_all", self._all_to_all, share)):
             self.say(name)
@@ -46,7 +46,7 @@ class Collectives:
             found["wrong"] += wrong
         return found
 
-    def _compare(self, name: str, found: Any, expected: Any) -> List[str]:
+    def _compare(self, name: str, found: Any, expected: Any) -> list[str]:
         differ = found != expected
         count = int(differ.sum())
         if not count:
@@ -55,13 +55,13 @@ class Collectives:
         return [f"{count} of {self.size} values of {name} over {self.world} NPUs are wrong, the first at {at}: found {float(found[at]):g}, "
                 f"expected {float(expected[at]):g}"]
 
-    def _all_reduce(self) -> Tuple[float, List[str]]:
+    def _all_reduce(self) -> tuple[float, list[str]]:
         # Whole numbers far below 2^24: every order of additions gives the same.
         expected = self.index * self.world + self.world * (self.world - 1) / 2
         seconds = fastest(lambda: self.got.copy_(self.given), lambda: self.dist.all_reduce(self.got), self.torch.npu.synchronize, self.dist.barrier)
         return seconds, self._compare("all_reduce", self.got, expected)
 
-    def _all_to_all(self) -> Tuple[float, List[str]]:
+    def _all_to_all(self) -> tuple[float, list[str]]:
         # Everybody gets the same part of everybody's.
         part = self.size // self.world
         mine = self.index[part * self.rank:part * (self.rank + 1)]
@@ -73,4 +73,4 @@ class Collectives:
         """Agree whether all go on: as long as every rank wants to."""
         vote = self.index[:1] * 0 + int(wanted)
         self.dist.all_reduce(vote)
-        return int(vote.item()) == self.world
+        return bool(vote.item() == self.world)

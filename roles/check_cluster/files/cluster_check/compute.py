@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable
 
 PERIOD = 64
 REPEATS = 5
@@ -48,10 +48,10 @@ class Compute:
         self.there = torch.empty(self.bytes // 4, dtype=torch.int32, device=self.place)
         self.copy = torch.empty(self.bytes // 4, dtype=torch.int32, device=self.place)
 
-    def measure(self) -> Dict[str, Any]:
+    def measure(self) -> dict[str, Any]:
         """Seconds of a product, TFLOPS, GB/s in the NPU's memory and from the host's, and what was wrong."""
         synchronize = self.torch.npu.synchronize
-        wrong: List[str] = []
+        wrong: list[str] = []
         product = self.left @ self.right
         differ = product != self.expected
         count = int(differ.sum())

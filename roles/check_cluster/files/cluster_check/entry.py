@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import sys
-from typing import Any, Dict, Iterator
+from typing import Any, Iterator
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def alone(run_dir: str) -> Iterator[bool]:
         yield True
 
 
-def measure(settings: Dict[str, Any]) -> Dict[str, Any]:
+def measure(settings: dict[str, Any]) -> dict[str, Any]:
     """Take part; what was found is told on the master."""
     with alone(settings["run_dir"]) as free:
         if not free:

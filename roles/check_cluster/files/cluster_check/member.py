@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List, Sequence, Set
+from typing import Any, Sequence
 
 from . import node, pairs, vendor
 from .meeting import Meeting
@@ -13,9 +13,9 @@ ROUNDS = 3
 
 
 class Member:
-    """This node."""
+    """A node that does what it is told."""
 
-    def __init__(self, settings: Dict[str, Any], meeting: Meeting) -> None:
+    def __init__(self, settings: dict[str, Any], meeting: Meeting) -> None:
         self.settings, self.meeting, self.me = settings, meeting, int(settings["rank"])
         self.environment = {**os.environ, **settings["environment"]}
 
@@ -36,7 +36,7 @@ class Member:
                 self.meeting.put(f"done/{number}/{self.me}", found)
             number += 1
 
-    def here(self, order: Dict[str, Any]) -> List[Dict[str, Any]]:
+    def here(self, order: dict[str, Any]) -> list[dict[str, Any]]:
         """Do this node's part of an order; nothing when it has none."""
         group = next((one for one in order["groups"] if self.me in one), None)
         if group is None:
@@ -67,23 +67,23 @@ class Member:
 class Master(Member):
     """The first node, which also orders."""
 
-    def __init__(self, settings: Dict[str, Any], meeting: Meeting) -> None:
+    def __init__(self, settings: dict[str, Any], meeting: Meeting) -> None:
         super().__init__(settings, meeting)
-        self.phases: List[Dict[str, Any]] = []
+        self.phases: list[dict[str, Any]] = []
 
-    def joined(self) -> List[int]:
+    def joined(self) -> list[int]:
         """Wait for all nodes, as long as one may take to come."""
         deadline = time.monotonic() + self.settings["seconds"]
         others = [rank for rank in range(len(self.settings["nodes"])) if rank != self.me]
         return sorted([self.me, *(rank for rank in others if self.meeting.get(f"join/{rank}", max(0.0, deadline - time.monotonic())))])
 
-    def phase(self, name: str, groups: Sequence[Sequence[int]], what: str) -> Dict[int, bool]:
+    def phase(self, name: str, groups: Sequence[Sequence[int]], what: str) -> dict[int, bool]:
         """Let groups of nodes measure at the same time; tells of each node whether it worked."""
         seconds = self.settings["seconds"] + (self.settings["minutes"] * 60 if what == "stress" else 0)
         order = {"name": name, "groups": [list(group) for group in groups], "what": what, "seconds": seconds}
         number, begin = len(self.phases), time.monotonic()
         self.meeting.put(f"order/{number}", order)
-        found: Dict[int, Any] = {self.me: self.here(order)}
+        found: dict[int, Any] = {self.me: self.here(order)}
         for rank in sorted({rank for group in groups for rank in group} - {self.me}):
             found[rank] = self.meeting.get(f"done/{number}/{rank}", max(0.0, begin + seconds + node.GRACE + SLACK - time.monotonic()))
         lost = [{"failed": "the node gave no answer", "at": name, "text": ""}]
@@ -92,13 +92,13 @@ class Master(Member):
                             "seconds": time.monotonic() - begin, "results": {self.settings["nodes"][rank]: one for rank, one in sorted(results.items())}})
         return {rank: node.works(one) for rank, one in results.items()}
 
-    def deep(self, members: List[int]) -> Dict[str, Any]:
+    def deep(self, members: list[int]) -> dict[str, Any]:
         """Each node alone, then in pairs, then all that work together."""
         works = self.phase("node", [[rank] for rank in members], "all")
         good = [rank for rank in members if works[rank]]
         if good:
             self.phase("vendor", [[rank] for rank in good], "vendor")
-        results: List[pairs.Result] = []
+        results: list[pairs.Result] = []
         for number in range(ROUNDS if len(good) > 2 else 0):
             groups = pairs.next_round(good, results)
             # A third one only for what two could not tell.
@@ -113,21 +113,21 @@ class Master(Member):
             self.phase("all", [together], "collectives")
         return self.named(bad, unsure)
 
-    def stress(self, members: List[int]) -> Dict[str, Any]:
+    def stress(self, members: list[int]) -> dict[str, Any]:
         """All together for a time, then every node with every other."""
         self.phase("stress", [members], "stress")
-        results: List[pairs.Result] = []
+        results: list[pairs.Result] = []
         for number, groups in enumerate(pairs.tournament(members)):
             works = self.phase(f"pairs {number + 1}", groups, "collectives")
             results += [(group, all(works[rank] for rank in group)) for group in groups]
         return self.named(*pairs.blame(results))
 
-    def named(self, bad: Set[int], unsure: List[pairs.Group]) -> Dict[str, Any]:
+    def named(self, bad: set[int], unsure: list[pairs.Group]) -> dict[str, Any]:
         """Who is to blame, by name."""
         names = self.settings["nodes"]
         return {"bad": sorted(names[rank] for rank in bad), "unsure": [[names[rank] for rank in group] for group in unsure]}
 
-    def lead(self) -> Dict[str, Any]:
+    def lead(self) -> dict[str, Any]:
         """Order all of a tier, and give what was found."""
         members = self.joined()
         said = self.stress(members) if self.settings["tier"] == "stress" else self.deep(members)

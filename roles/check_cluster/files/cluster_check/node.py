@@ -1,6 +1,7 @@
 """A node's part of one measurement: a process for each NPU, bounded in time."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import IO, Any, Callable, Dict, List
+from typing import IO, Any, Callable
 
 TEXT_BYTES = 4000  # of what a process said last
 GRACE = 10  # seconds for the other ranks to end when one has failed
@@ -17,7 +18,7 @@ GRACE = 10  # seconds for the other ranks to end when one has failed
 class Rank:
     """One process."""
 
-    def __init__(self, order: Dict[str, Any], environment: Dict[str, str]) -> None:
+    def __init__(self, order: dict[str, Any], environment: dict[str, str]) -> None:
         self.device = order["device"]
         self.out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # open until it is read
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
@@ -26,17 +27,15 @@ class Rank:
 
     def end(self) -> None:
         """Kill it with all that it started. Not waited for: in state D it stays."""
-        try:
+        with contextlib.suppress(OSError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except OSError:
-            pass
 
     @staticmethod
     def _tail(stream: IO[bytes]) -> str:
         stream.seek(max(0, stream.seek(0, os.SEEK_END) - TEXT_BYTES * 100))
         return stream.read().decode(errors="replace")
 
-    def result(self, ended: str) -> Dict[str, Any]:
+    def result(self, ended: str) -> dict[str, Any]:
         """What it found, or how it ended and what it said; ``ended``: why it was ended, if it was."""
         lines = self._tail(self.out).splitlines()
         at = next((line[2:] for line in reversed(lines) if line.startswith("@ ")), "start")
@@ -52,7 +51,7 @@ class Rank:
         return {"device": self.device, "failed": what, "at": at, "text": self._tail(self.errors)[-TEXT_BYTES:].strip()}
 
 
-def run(orders: List[Dict[str, Any]], environment: Dict[str, str], seconds: float, stopped: Callable[[], str]) -> List[Dict[str, Any]]:
+def run(orders: list[dict[str, Any]], environment: dict[str, str], seconds: float, stopped: Callable[[], str]) -> list[dict[str, Any]]:
     """Run a process for each order to its end, to the end of the time, or a little longer than somebody else's failure.
 
     Args:
@@ -64,7 +63,7 @@ def run(orders: List[Dict[str, Any]], environment: Dict[str, str], seconds: floa
     deadline = time.monotonic() + seconds
     ranks = [Rank(order, environment) for order in orders]
     why = f"no answer within {seconds:g} s"
-    ended: Dict[int, str] = {}
+    ended: dict[int, str] = {}
     while any(rank.process.poll() is None for rank in ranks):
         if time.monotonic() >= deadline:
             break
@@ -81,12 +80,12 @@ def run(orders: List[Dict[str, Any]], environment: Dict[str, str], seconds: floa
     return [rank.result(ended.get(rank.device, "")) for rank in ranks]
 
 
-def works(results: List[Dict[str, Any]]) -> bool:
+def works(results: list[dict[str, Any]]) -> bool:
     """Whether all of a node's NPUs gave an answer, and a right one."""
     return all("failed" not in one and not wrongs(one) for one in results)
 
 
-def wrongs(result: Dict[str, Any]) -> List[str]:
+def wrongs(result: dict[str, Any]) -> list[str]:
     """What of a rank's values was wrong."""
     parts = [result.get("compute", {}), result.get("collectives", {}), *result.get("stress", {}).get("samples", [])]
     return [wrong for part in parts for wrong in part.get("wrong", [])]

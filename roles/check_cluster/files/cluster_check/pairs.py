@@ -5,14 +5,14 @@ then each node of a pair that failed with a node of one that did not. Nodes are 
 """
 from __future__ import annotations
 
-from typing import List, Sequence, Set, Tuple
+from typing import List, Sequence, Tuple
 
 Group = List[int]
 # A group, and whether it worked.
 Result = Tuple[Group, bool]
 
 
-def blame(results: Sequence[Result]) -> Tuple[Set[int], List[Group]]:
+def blame(results: Sequence[Result]) -> tuple[set[int], list[Group]]:
     """Tell who is to blame for the groups that failed: who failed with somebody that works with others.
 
     Returns:
@@ -20,7 +20,7 @@ def blame(results: Sequence[Result]) -> Tuple[Set[int], List[Group]]:
         other, or that met nobody who works.
     """
     cleared = {node for group, works in results if works for node in group}
-    bad: Set[int] = set()
+    bad: set[int] = set()
     unsure = []
     for group, works in results:
         suspects = [node for node in group if node not in cleared]
@@ -32,14 +32,14 @@ def blame(results: Sequence[Result]) -> Tuple[Set[int], List[Group]]:
     return bad, unsure
 
 
-def suspected(results: Sequence[Result]) -> List[int]:
+def suspected(results: Sequence[Result]) -> list[int]:
     """Those of failed groups that are neither cleared nor to blame yet."""
     cleared = {node for group, works in results if works for node in group}
     bad, unsure = blame(results)
     return [node for node in dict.fromkeys(node for group in unsure for node in group) if node not in cleared | bad]
 
 
-def next_round(nodes: Sequence[int], results: Sequence[Result]) -> List[Group]:
+def next_round(nodes: Sequence[int], results: Sequence[Result]) -> list[Group]:
     """Pair anew, nobody with the same one again: first those that are suspected or were not asked yet, with somebody who works where there is one."""
     met = {frozenset(group) for group, _ in results}
     bad, _ = blame(results)
@@ -50,7 +50,7 @@ def next_round(nodes: Sequence[int], results: Sequence[Result]) -> List[Group]:
     # Neighbours have met in the first round: every other one first.
     order = [*suspects, *fresh, *well[::2], *well[1::2]]
     partners = [*well, *fresh, *suspects]
-    taken: Set[int] = set()
+    taken: set[int] = set()
     pairs = []
     for node in order:
         among = [other for other in partners if other != node and other not in taken and frozenset((node, other)) not in met]
@@ -60,7 +60,7 @@ def next_round(nodes: Sequence[int], results: Sequence[Result]) -> List[Group]:
     return pairs
 
 
-def tournament(nodes: Sequence[int]) -> List[List[Group]]:
+def tournament(nodes: Sequence[int]) -> list[list[Group]]:
     """Let each node meet every other once: N - 1 rounds, with an odd number N rounds in each of which one rests (circle method)."""
     ring = [*nodes, *([-1] if len(nodes) % 2 else [])]
     rounds = []

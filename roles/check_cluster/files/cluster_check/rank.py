@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from typing import Any, Dict
+from typing import Any
 
 # Results of a stress are told at most so often.
 SAMPLES = 60
@@ -20,7 +20,7 @@ def say(what: str) -> None:
     print(f"@ {what}", flush=True)
 
 
-def meet(order: Dict[str, Any]) -> Any:
+def meet(order: dict[str, Any]) -> Any:
     """Join the group by the store that the master keeps."""
     import torch.distributed as dist
 
@@ -32,15 +32,15 @@ def meet(order: Dict[str, Any]) -> Any:
     return dist
 
 
-def repeat(order: Dict[str, Any], compute: Any, collectives: Any) -> Dict[str, Any]:
+def repeat(order: dict[str, Any], compute: Any, collectives: Any) -> dict[str, Any]:
     """Measure again and again for a time: a list of samples, each with the seconds since the begin."""
-    samples = []
+    samples: list[dict[str, Any]] = []
     begin = time.monotonic()
     total = order["minutes"] * 60
     going = True
     while going:
         say("stress")
-        sample: Dict[str, Any] = {**compute.measure(), **{"at": time.monotonic() - begin}}
+        sample: dict[str, Any] = {**compute.measure(), **{"at": time.monotonic() - begin}}
         if collectives:
             both = collectives.measure()
             sample.update(all_reduce=both["all_reduce"], all_to_all=both["all_to_all"])
@@ -53,14 +53,14 @@ def repeat(order: Dict[str, Any], compute: Any, collectives: Any) -> Dict[str, A
     return {"samples": samples}
 
 
-def measure(order: Dict[str, Any]) -> Dict[str, Any]:
+def measure(order: dict[str, Any]) -> dict[str, Any]:
     """Do what an order says on this process' NPU."""
     # What is set for all ranks of a node wins: a pretend node has as many NPUs as ranks.
     say("import torch_npu")
     import torch
     import torch_npu  # makes npu devices known
 
-    found: Dict[str, Any] = {"versions": f"torch {torch.__version__}, torch_npu {torch_npu.__version__}"}
+    found: dict[str, Any] = {"versions": f"torch {torch.__version__}, torch_npu {torch_npu.__version__}"}
     compute = collectives = None
     say(f"set NPU {order['device']}")
     torch.npu.set_device(order["device"])

@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
-from typing import Any, Dict, Mapping
+from typing import Any, Mapping
 
 # data_size(Bytes) | aveg_time(us) | alg_bandwidth(GB/s) | check_result
 ROW = re.compile(r"^\s*(\d+)\s*\|?\s*([\d.]+)\s*\|?\s*([\d.]+)\s*\|?\s*(success|failed|NULL)\s*$", re.MULTILINE)
@@ -21,7 +21,7 @@ def program(environment: Mapping[str, str]) -> str:
     return path if os.access(path, os.X_OK) else ""
 
 
-def read(text: str, count: int) -> Dict[str, Any]:
+def read(text: str, count: int) -> dict[str, Any]:
     """The last line of its table, its algorithm's bandwidth as that of the bus; nothing where there is none."""
     rows = ROW.findall(text)
     if not rows:
@@ -29,7 +29,7 @@ def read(text: str, count: int) -> Dict[str, Any]:
     return {"gb_per_second": float(rows[-1][2]) * 2 * (count - 1) / count, "checked": rows[-1][3]}
 
 
-def all_reduce(count: int, mib: int, environment: Dict[str, str], seconds: float) -> Dict[str, Any]:
+def all_reduce(count: int, mib: int, environment: dict[str, str], seconds: float) -> dict[str, Any]:
     """Run it; says what it measured, or why not. It finds nothing: torch measures the same, and its values are what is judged."""
     path, mpirun = program(environment), shutil.which("mpirun", path=environment.get("PATH"))
     if not path or not mpirun or count < 2:
