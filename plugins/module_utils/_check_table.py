@@ -19,7 +19,8 @@ def lines(found: Mapping[str, Any], width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
     console.print(_nodes(found))
     if found["measured"]:
-        console.print(Text(f"Measured with {'; '.join(found['measured']['tools']) or 'nothing'}, in {found['measured']['seconds']:.0f} s."))
+        console.print(Text(f"Measured with {'; '.join(found['measured']['tools']) or 'nothing'}, in {found['measured']['seconds']:.0f} s. "
+                           "Of a node's NPUs the slowest counts, of its pairs the best; bandwidths are those of the bus."))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return [line.rstrip() for line in text.splitlines()]
 
@@ -30,12 +31,12 @@ def _nodes(found: Mapping[str, Any]) -> Table:
     table = Table(box=box.ASCII2, title=f"{found['status']}: {len(found['nodes'])} nodes, {found['checks']} checks, tier {found['tier']}", title_justify="left")
     table.add_column("node", no_wrap=True)
     for name in ("failures", "warnings"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     figures = _figures(found["measured"])
     heads = list(dict.fromkeys(head for row in figures.values() for head in row))
     for head in heads:
         table.add_column(head, justify="right")
-    table.add_column("what", ratio=1, min_width=max([8, *(len(check) for names in checks.values() for check in names)]), overflow="fold")
+    table.add_column("what", ratio=1, overflow="fold")
     # Those with findings first: they are what is looked for.
     listed = sorted(found["nodes"], key=lambda node: (-counts[node, "failure"], -counts[node, "warning"]))
     for node in listed[:_NODES]:
@@ -47,28 +48,22 @@ def _nodes(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _span(values: list[float]) -> str:
-    """One figure for all NPUs of a node, or the least and the most."""
-    least, most = f"{min(values):.3g}", f"{max(values):.3g}"
-    return least if least == most else f"{least} - {most}"
-
-
 def _figures(measured: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """By node, figures by heading."""
+    """By node, figures by heading: of its NPUs the slowest counts, of its pairs the best."""
     found: dict[str, dict[str, str]] = {}
-    for heading, figure in (("TFLOPS", "tflops"), ("memory GB/s", "memory_gb_per_second"), ("host GB/s", "host_gb_per_second")):
+    for heading, figure in (("TFLOPS", "tflops"), ("memory\nGB/s", "memory_gb_per_second"), ("host\nGB/s", "host_gb_per_second")):
         of_nodes: dict[str, list[float]] = {}
         for one in measured.get("npus", []):
             of_nodes.setdefault(one["node"], []).append(one[figure])
         for node, values in of_nodes.items():
-            found.setdefault(node, {})[heading] = _span(values)
+            found.setdefault(node, {})[heading] = f"{min(values):.3g}"
     for one in measured.get("nodes", []):
         if one["all_reduce"] is not None:
-            found.setdefault(one["node"], {})["within GB/s"] = f"{one['all_reduce']:.3g}"
+            found.setdefault(one["node"], {})["within\nGB/s"] = f"{one['all_reduce']:.3g}"
     best: dict[str, float] = {}
     for pair in measured.get("pairs", []):
         for node in pair["nodes"] if pair["all_reduce"] is not None else []:
             best[node] = max(best.get(node, 0.0), pair["all_reduce"])
     for node, value in best.items():
-        found.setdefault(node, {})["between GB/s"] = f"{value:.3g}"
+        found.setdefault(node, {})["between\nGB/s"] = f"{value:.3g}"
     return found

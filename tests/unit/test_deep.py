@@ -355,6 +355,7 @@ def test_the_table_for_a_terminal() -> None:
     rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines if line.startswith("|")}
     assert rows["b"][:2] == ["-", "2"] and rows["b"][-1] == "pair_bandwidth"
     assert rows["a"][-1] == "clean" and rows["a"][2:7] == ["280", "700", "24", "150", "20"]
+    assert all(line.endswith(("|", "+")) for line in lines if line[0] in "|+"), "nothing is cut off"
     quick = draw(CLEAN["result"], 80)
     assert max(map(len, quick)) <= 80 and not any("GB/s" in line for line in quick) and sum("clean" in line for line in quick) == 3
     many = {**CLEAN["result"], "nodes": {f"node{number}": CLEAN["result"]["nodes"]["a"] for number in range(100)}}
