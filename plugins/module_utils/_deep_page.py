@@ -22,7 +22,7 @@ def colour(value: float, usual: float, more_is_better: bool = True) -> str:
         return "#f8d0d0"
     ratio = value / usual if more_is_better else usual / value
     share = min(max((ratio - 0.5) / 0.5, 0.0), 1.0)
-    return f"hsl({round(120 * share)},60%,{82 if share < 1 else 90}%)"
+    return f"hsl({round(120 * share)},60%,{round(82 + 8 * share)}%)"
 
 
 def _figure(value: float) -> str:

@@ -335,7 +335,7 @@ def test_the_page_has_matrices_and_figures_and_needs_nothing_else() -> None:
 
 def test_colours_go_from_red_to_green() -> None:
     assert [_deep_page.colour(value, 20.0) for value in (0.0, 9.0, 15.0, 20.0, 30.0)] == [
-        "#f8d0d0", "hsl(0,60%,82%)", "hsl(60,60%,82%)", "hsl(120,60%,90%)", "hsl(120,60%,90%)"]
+        "#f8d0d0", "hsl(0,60%,82%)", "hsl(60,60%,86%)", "hsl(120,60%,90%)", "hsl(120,60%,90%)"]
     assert _deep_page.colour(40.0, 20.0, False) == "hsl(0,60%,82%)"
 
 
