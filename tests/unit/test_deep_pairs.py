@@ -1,14 +1,18 @@
 """Which nodes are measured together, and who is to blame."""
 from __future__ import annotations
 
+import base64
 import importlib.util
+import io
 import sys
+import zipfile
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import given
+from ansible_collections.ascend.cluster.plugins.filter.program_zip import program_zip
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 FILES = Path(__file__).parents[2] / "roles/check_cluster/files/cluster_check"
@@ -40,6 +44,7 @@ def play(count: int, works, rounds: int = 3):
     return results, rounds
 
 
+@settings(deadline=None)
 @given(st.integers(3, 40), st.data())
 def test_a_bad_node_is_found_whichever_it_is_and_nobody_else(count: int, data: st.DataObject) -> None:
     bad = data.draw(st.integers(0, count - 1))
@@ -48,6 +53,7 @@ def test_a_bad_node_is_found_whichever_it_is_and_nobody_else(count: int, data: s
     assert rounds == (3 if count == 3 and bad == 0 else 2)
 
 
+@settings(deadline=None)
 @given(st.integers(3, 40), st.data())
 def test_nobody_innocent_is_ever_blamed(count: int, data: st.DataObject) -> None:
     bad = set(data.draw(st.lists(st.integers(0, count - 1), max_size=count, unique=True)))
@@ -60,6 +66,7 @@ def test_nobody_innocent_is_ever_blamed(count: int, data: st.DataObject) -> None
         assert (blamed, unsure) == (bad, [])
 
 
+@settings(deadline=None)
 @given(st.integers(2, 40))
 def test_a_whole_cluster_meets_two_different_partners(count: int) -> None:
     results, rounds = play(count, lambda one, other: True)
@@ -77,6 +84,7 @@ def test_a_bad_way_blames_nobody() -> None:
     assert pairs.blame([([0, 1], False)]) == (set(), [[0, 1]])
 
 
+@settings(deadline=None)
 @given(st.integers(2, 33))
 def test_a_tournament_lets_each_meet_every_other_once(count: int) -> None:
     rounds = pairs.tournament(list(range(count)))
@@ -121,3 +129,13 @@ def test_why_the_vendors_test_did_not_measure(tmp_path: Path) -> None:
     assert run() == {"why": "status 3: broken: -b 1048576 -e 1048576 -d fp32 -o sum -p 2"}
     path.write_text("#!/bin/sh\nsleep 60\n")
     assert run(seconds=0.2) == {"why": "no answer within 0.2 s"}
+
+
+def test_the_program_is_the_same_archive_every_time_and_has_all_its_files() -> None:
+    packed = program_zip(str(FILES))
+    assert packed == program_zip(str(FILES))
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))) as archive:
+        assert {name.rpartition("/")[2] for name in archive.namelist()} == {path.name for path in FILES.glob("*.py")} | {"__main__.py"}
+        assert b"from cluster_check.entry import main" in archive.read("__main__.py")
+    # It goes through a command line, in base64 once more; one word of it may have 128 KiB.
+    assert len(packed) * 4 / 3 < 100_000
