@@ -7,11 +7,15 @@ from collections import Counter
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import TABLE
+from ansible_collections.ascend.cluster.plugins.module_utils._probe_fabric import listed
 
 # docs/checks.schema.json describes it.
 SCHEMA = 1
-# Facts that are the same on all nodes of a good cluster.
-ATTRIBUTES = ("npus", "npu_name", "driver", "firmware", "system", "kernel", "arch", "python", "processors", "memory_gib", "mtu")
+# Of the NPUs' own network.
+NPU_ATTRIBUTES = ("netmask", "tls", "mtu", "speed")
+# Facts that are the same on all nodes of a good cluster; npu_…: of its NPUs.
+ATTRIBUTES = ("npus", "npu_name", "driver", "firmware", "system", "kernel", "arch", "python", "processors", "memory_gib", "mtu",
+              *(f"npu_{name}" for name in NPU_ATTRIBUTES))
 
 
 def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], time: str) -> dict[str, Any]:
@@ -33,7 +37,16 @@ def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence
     return {"schema": SCHEMA, "time": time, "status": "failures" if failures else "warnings" if listed else "clean", "checks": len(TABLE),
             "errors": list(errors), "findings": listed,
             "nodes": {name: {"answered": bool(data["facts"]), "job": data["job"],
-                             **{key: data["facts"].get(key, "") for key in ATTRIBUTES}} for name, data in nodes.items()}}
+                             **{key: data["facts"].get(key, "") for key in ATTRIBUTES},
+                             **{f"npu_{key}": _of_npus(data["facts"].get("fabric", {}), key) for key in NPU_ATTRIBUTES}} for name, data in nodes.items()}}
+
+
+def _of_npus(fabric: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """Word a value of a node's NPUs: the one that all have, else each with its NPUs."""
+    by_value: dict[str, list[int]] = {}
+    for device, npu in fabric.items():
+        by_value.setdefault(str(npu[name]) or "unknown", []).append(int(device))
+    return next(iter(by_value)) if len(by_value) == 1 else "; ".join(f"{value} on NPU {listed(devices)}" for value, devices in by_value.items())
 
 
 def as_json(found: Mapping[str, Any]) -> str:

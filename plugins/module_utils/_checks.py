@@ -222,6 +222,10 @@ TABLE = (
           "{usual}, as on {count} of {total} nodes",
           "NFS knows users by number: give cluster_user the same uid and gid on all nodes (usermod -u, groupmod -g); "
           "node_base_uid sets them where the user is made."),
+    Check("profile_failure", "comparison", "failure", "check_cluster_profile", "{attribute} is not that of the profile", "{usual}, as in {profile}",
+          "{remedy} Or write the profile anew from a good cluster (check_cluster_profile_write)."),
+    Check("profile_warning", "comparison", "warning", "check_cluster_profile", "{attribute} is not that of the profile", "{usual}, as in {profile}",
+          "{remedy} Or write the profile anew from a good cluster (check_cluster_profile_write)."),
     Check("clock_equal", "comparison", "failure", "date", "The clock differs from the other nodes",
           "at most {max_clock_skew_seconds} s (preflight_max_clock_skew_seconds)",
           "Start chrony or another time service there."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms
+from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms, _profile
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import CHECKS, RUNNING, Finding
 from ansible_collections.ascend.cluster.plugins.module_utils._compare import compare
 from ansible_collections.ascend.cluster.plugins.module_utils._reach import judge as judge_reach
@@ -69,16 +69,18 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
     Args:
         nodes: what :func:`_probe.node` returned, by name, in the order of the inventory.
         errors: messages about the inventory and the plan.
-        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures) and ``time``.
+        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures), ``time``, and where there is one
+            ``profile`` (as :func:`_profile.read` returns it) with ``profile_path``.
 
     Returns:
         ``message``: for the refusal, "" when there is nothing to refuse; ``warnings``: what is told and refuses nothing,
         "" when there is none; ``summary``: one line about the nodes; ``count``: number of different findings that refuse; ``result``:
-        all of it, see :func:`_check_forms.result`.
+        all of it, see :func:`_check_forms.result`; ``profile``: of this cluster, see :func:`_profile.make`.
     """
     between = compare(nodes, settings)
     reach = {host: data["reach"] for host, data in nodes.items() if data.get("reach")}
-    for host, items in judge_reach(reach).items():
+    held = _profile.hold(nodes, settings["profile"], settings["profile_path"]) if settings.get("profile") else {}
+    for host, items in [*judge_reach(reach).items(), *held.items()]:
         between[host] += items
     refusing: dict[str, list[Finding]] = {}
     told: dict[str, list[Finding]] = {}
@@ -92,8 +94,9 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
             counted.setdefault(host, []).append({**item, "severity": "failure" if refuses else "warning"})
     message, count = _message("finding", errors, _headings(refusing), len(nodes), " Nothing has been changed.")
     warnings, _ = _message("warning", [], _headings(told), len(nodes), "")
-    return {"message": message, "count": count, "warnings": warnings, "summary": summary(nodes),
-            "result": _check_forms.result(counted, errors, nodes, str(settings.get("time", "")))}
+    time = str(settings.get("time", ""))
+    return {"message": message, "count": count, "warnings": warnings, "summary": summary(nodes), "profile": _profile.make(nodes, time),
+            "result": _check_forms.result(counted, errors, nodes, time)}
 
 
 def summary(nodes: Mapping[str, Mapping[str, Any]]) -> str:
