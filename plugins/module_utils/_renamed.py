@@ -12,4 +12,7 @@ RENAMED = {
     "data_share_parallel": "it is called node_transfer_parallel now. Rename it",
     "data_share_ssh_port": "it is called node_transfer_ssh_port now, and is needed only where the port is not the one of Ansible's own connection. Rename it",
     "data_share_ssh_user": "it is called node_transfer_ssh_user now. Rename it",
+    "preflight_compare": "it is called check_cluster_compare now, and read by playbooks/check_cluster.yml. Rename it",
+    "preflight_report_dir": "it is called check_cluster_report_dir now, and read by playbooks/check_cluster.yml. Rename it",
+    "preflight_strict": "it is called check_cluster_strict now. Rename it",
 }
