@@ -54,8 +54,8 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
     Args:
         result: what ``ansible.builtin.raw`` returned (``stdout``, ``rc``, ``msg``, ``unreachable``).
         settings: ``min_python``, ``supported_os``, ``supported_arch``, ``min_free_gib``, ``min_cann_free_gib``,
-            ``workspace_path``, ``cann_path``, ``driver_info``, ``nproc_per_node``, ``hccl_ports`` ("60000-60031"),
-            ``address`` (the node's cluster address or ""), ``master_port`` (on the master, else ""), ``nfs`` (whether
+            ``workspace_path``, ``cann_path``, ``driver_info``, ``nproc_per_node``, ``ports`` (cluster_ports), ``port_ranges`` (all of them in
+            one text), ``address`` (the node's cluster address or ""), ``master`` (whether this node is it), ``nfs`` (whether
             the nodes are going to share by NFS), ``platform`` (node_base_platform), ``precision`` (of the plan),
             ``kernels_src`` (the archive of kernels, "" where unknown), ``max_npu_memory_used_percent``, ``user`` (who
             trains), ``unit`` (the training's systemd unit), ``nodes`` (their number) and ``memory_gib_per_rank`` (of the host).
@@ -88,6 +88,7 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
         "arch": "".join(values.get("arch", [])), "kernel": "".join(values.get("kernel", [])), "system": _probe_host.os_name(values),
         "mtu": _probe_network.interface(values, settings)[2], "memory_gib": round(total / (1 << 20)) if total else "",
         "processors": "".join(values.get("processors", [])), "fabric": _probe_fabric.facts(fabric),
+        "ephemeral_samples": _probe_network.ephemeral_samples(values),
     }
     sent = "".join(values.get("sent", []))
     if date.isdigit() and sent.isdigit():  # skew plus the time that the login took

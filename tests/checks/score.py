@@ -26,11 +26,12 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 FOLDER = PROJECT / ".rehearsal/checks/ssh"
 FILES = PROJECT / "roles/preflight/files"
-PORTS = [6000, 16666, 60000, 33111]
+PORTS = [6000, 16666, 60000, 39825]
 SETTINGS: dict[str, Any] = {
     "min_python": "3.8", "supported_os": ["debian"], "supported_arch": ["x86_64", "aarch64"], "min_free_gib": 5, "min_cann_free_gib": 1,
     "workspace_path": "/opt/ascend-cluster", "cann_path": "/usr/local/Ascend", "driver_info": "/usr/local/Ascend/driver/version.info", "nproc_per_node": 2,
-    "hccl_ports": "60000-60031", "master_port": "", "max_clock_skew_seconds": 30, "platform": "", "precision": "bf16",
+    "ports": {"master": "6000-6015", "supervisor": 29400, "hccl": "60000-60031", "device": 16666},
+    "port_ranges": "6000-6015,16666,29400,60000-60031", "master": False, "max_clock_skew_seconds": 30, "platform": "", "precision": "bf16",
     "kernels_src": "Ascend-cann-kernels-910b_8.0.RC1_linux.run", "max_npu_memory_used_percent": 12, "user": "ascend", "unit": "ascend-pretrain.service",
     "memory_gib_per_rank": 0.5, "nfs": False}
 # What a row's commands find: a folder that comes first on the PATH, another for files, and two ways to make a program.

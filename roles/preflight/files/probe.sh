@@ -4,7 +4,7 @@
 #
 #   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER PYTHON...
 #
-# SENT: the controller's clock, said back. PORTS: words like 6000 or 60000-60031. RUNS: the folder of the runs.
+# SENT: the controller's clock, said back. PORTS: words like 7000 or 7000-7015. RUNS: the folder of the runs.
 # INTERPRETER: the configured Python, or "". USER: who trains. PYTHON: those to look for, in order.
 LC_ALL=C
 export LC_ALL
