@@ -93,7 +93,7 @@ def record(scratch: Path) -> list[str]:
     (root / "etc/rehearsal/node.env").write_text("NODE_INDEX=250\nNPU_COUNT=8\n", encoding="utf-8")
     environment = {**os.environ, "REHEARSAL_ROOT": str(root), "PATH": f"{HARDWARE}/usr/local/sbin:{os.environ['PATH']}"}
     subprocess.run([HARDWARE / "usr/libexec/rehearsal/hardware"], env=environment, check=True)
-    words = [int(time.time()), scratch, scratch, HARDWARE / "usr/local/Ascend/driver/version.info", "no-such.service", "", "6000", scratch, "root", "python3"]
+    words = [int(time.time()), scratch, scratch, HARDWARE / "usr/local/Ascend/driver/version.info", "no-such.service", "", "6000", scratch, "root", scratch, "python3"]
     said = subprocess.run(["/bin/sh", ROOT / "roles/preflight/files/probe.sh", *map(str, words)], env=environment, capture_output=True, text=True, check=True)
     kept = [line for line in said.stdout.splitlines() if line.partition("=")[0] in KEPT]
     return kept + [f"hccn_conf={line}" for line in (root / "etc/hccn.conf").read_text(encoding="utf-8").splitlines()]

@@ -30,8 +30,12 @@ class Check(NamedTuple):
     source: str = ""
     # When it is looked at: in every preflight, or before the first launch on these nodes.
     tier: str = "quick"
+    # What check_cluster_fix calls the way to mend it, where there is a safe one; OFFERS tells what it does.
+    fix: str = ""
 
 
+OFFERS = {"firewall": "opens firewalld, ufw or nftables for these ports and the nodes' addresses", "limits": "sets them for the training user",
+          "npu_address": "sets what /etc/hccn.conf has for such an NPU", "tls_switch": "does that"}
 _HDK = "Install the vendor's driver and firmware (HDK)."
 _VENDOR_LIMITS = "Ascend/mind-cluster, ascend_fd_tk/core/config/threshold_config.py"
 _EVENTS = "Ascend/mind-cluster, ascend_fd/configuration/kg-config.json"
@@ -95,11 +99,11 @@ TABLE = (
     Check("firewall", "network", "warning", "firewalld, ufw, nftables, iptables", "A firewall is active",
           "none between the nodes, or rules that let them reach each other",
           "Let the nodes' addresses in: {ports} (cluster_ports) and the ephemeral range ({ephemeral}), which torch and gloo use between all nodes.",
-          "EI0006 without a name where a port is dropped"),
+          "EI0006 without a name where a port is dropped", fix="firewall"),
     Check("reach_in", "network", "failure", "a listener on every node, connections from all others", "Others do not reach this node",
           "every node to reach every other on these ports",
           "Let the nodes' addresses in on this node (firewalld, ufw, nftables, security group), and look at the way between. The run needs "
-          "cluster_ports and the ephemeral range between all nodes.", "EI0006 without a name where a port is dropped", "reach"),
+          "cluster_ports and the ephemeral range between all nodes.", "EI0006 without a name where a port is dropped", "reach", fix="firewall"),
     Check("reach_out", "network", "failure", "a listener on every node, connections from all others", "This node does not reach others",
           "every node to reach every other on these ports",
           "Look at the rules for what goes out on this node, at its routes, and at the way between.", "", "reach"),
@@ -164,7 +168,7 @@ TABLE = (
           "Look at the gateway and the detection address (`hccn_tool -i <NPU> -gateway -g`, `-netdetect -g`), and at the switch.",
           "Ascend/mind-cluster, _check_net_health; DCMI manual"),
     Check("npu_address", "fabric", "failure", _HCCN.format("ip"), "An NPU has no address of its own", "an address for each",
-          "Set it: `hccn_tool -i <NPU> -ip -s address <address> netmask <mask>` on the node.", "facts of users: EI0006, EI0015"),
+          "Set it: `hccn_tool -i <NPU> -ip -s address <address> netmask <mask>` on the node.", "facts of users: EI0006, EI0015", fix="npu_address"),
     Check("hccn_conf", "fabric", "failure", "/etc/hccn.conf", "/etc/hccn.conf names another address than the NPU has", "the address that the NPU has",
           "Set the right one with `hccn_tool -i <NPU> -ip -s …`, which writes both; after a restart that of the file counts.",
           "vllm-project/vllm-ascend#16847"),
@@ -176,7 +180,7 @@ TABLE = (
           "a gateway where the NPUs lie in more than one subnet",
           "Set it: `hccn_tool -i <NPU> -gateway -s gateway <address>`, or put all NPUs into one subnet."),
     Check("tls_switch", "fabric", "failure", _HCCN.format("tls"), "The TLS switch of NPUs differs", "{usual}, as on {count} of {total} NPUs",
-          "Set the same everywhere: `hccn_tool -i <NPU> -tls -s enable {usual}`.", "EI0016 and EI0006 of HCCL; the answer of nine public threads"),
+          "Set the same everywhere: `hccn_tool -i <NPU> -tls -s enable {usual}`.", "EI0016 and EI0006 of HCCL; the answer of nine public threads", fix="tls_switch"),
     Check("tls_certificate", "fabric", "failure", _HCCN.format("tls"), "A certificate of an NPU has expired while TLS is on",
           "valid certificates, or TLS off on all NPUs",
           "Load new certificates (`hccn_tool -i <NPU> -tls -s …`), or switch TLS off on all: `hccn_tool -i <NPU> -tls -s enable 0`."),
@@ -241,4 +245,9 @@ def finding(name: str, found: str, **words: Any) -> Finding:
     """
     check = CHECKS[name]
     return {"check": name, "severity": check.severity, "found": found, "cause": check.cause.format(**words),
-            "expected": check.expected.format(**words), "remedy": check.remedy.format(**words)}
+            "expected": check.expected.format(**words), "remedy": check.remedy.format(**words) + offer(check)}
+
+
+def offer(check: Check) -> str:
+    """Say how a finding of a check can be mended by us; "" where it cannot."""
+    return f" `ansible-playbook playbooks/check_cluster.yml -e check_cluster_fix={check.fix}` {OFFERS[check.fix]}." if check.fix else ""

@@ -11,7 +11,7 @@ from typing import Any, Iterable, Mapping, Sequence
 from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms, _profile
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import CHECKS, RUNNING, Finding
 from ansible_collections.ascend.cluster.plugins.module_utils._compare import compare
-from ansible_collections.ascend.cluster.plugins.module_utils._reach import judge as judge_reach
+from ansible_collections.ascend.cluster.plugins.module_utils._reach import judge as judge_reach, let_in
 
 
 def fold_names(hosts: Sequence[str]) -> str:
@@ -82,11 +82,14 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
     held = _profile.hold(nodes, settings["profile"], settings["profile_path"]) if settings.get("profile") else {}
     for host, items in [*judge_reach(reach).items(), *held.items()]:
         between[host] += items
+    proved = let_in(reach) if len(reach) == len(nodes) else set()
     refusing: dict[str, list[Finding]] = {}
     told: dict[str, list[Finding]] = {}
     counted: dict[str, list[Finding]] = {}
     for host, data in nodes.items():
         for item in [*data["findings"], *between[host]]:
+            if item["check"] == "firewall" and host in proved:
+                continue
             # A node alone trains over its own links.
             alone = len(nodes) == 1 and CHECKS[item["check"]].area == "fabric"
             refuses = (item["severity"] == "failure" and not alone) or settings.get("strict")

@@ -87,7 +87,8 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
         "python_path": "".join(values.get("python", [])[:1]), "launched": "workspace_used" in values,
         "arch": "".join(values.get("arch", [])), "kernel": "".join(values.get("kernel", [])), "system": _probe_host.os_name(values),
         "mtu": _probe_network.interface(values, settings)[2], "memory_gib": round(total / (1 << 20)) if total else "",
-        "processors": "".join(values.get("processors", [])), "fabric": _probe_fabric.facts(fabric),
+        "processors": "".join(values.get("processors", [])), "fabric": _probe_fabric.facts(fabric, values),
+        "hccn_tool": "".join(values.get("hccn_tool", [])), "firewalls": values.get("firewall", []), "ephemeral": "".join(values.get("ephemeral", [])[:1]),
         "ephemeral_samples": _probe_network.ephemeral_samples(values),
     }
     sent = "".join(values.get("sent", []))

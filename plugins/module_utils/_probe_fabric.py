@@ -156,13 +156,16 @@ def _judge_signal(device: int, fabric: Fabric, add: Any) -> None:
                 add(device, "optical_snr", f"{side} lane {lane} has {ratio:g} dB")
 
 
-def facts(fabric: Fabric) -> dict[str, dict[str, Any]]:
-    """Keep what is compared between NPUs, by number."""
+def facts(fabric: Fabric, values: Values) -> dict[str, dict[str, Any]]:
+    """Keep what is compared between NPUs, by number; and what /etc/hccn.conf has for one without an address."""
     kept: dict[str, dict[str, Any]] = {}
+    conf = _hccn_tool.read_conf("\n".join(values.get("hccn_conf", [])))
     for device in fabric:
         address, tls = value(fabric, device, "ip"), value(fabric, device, "tls")
         kept[str(device)] = {
             "address": address["address"] if address else "", "netmask": address["netmask"] if address else "",
             "gateway": value(fabric, device, "gateway") or "", "tls": tls["switch"] if tls else "",
-            "mtu": value(fabric, device, "mtu") or "", "speed": value(fabric, device, "speed") or ""}
+            "mtu": value(fabric, device, "mtu") or "", "speed": value(fabric, device, "speed") or "",
+            "no_address": _missing(fabric, device, "ip") == "not_set",
+            **{f"conf_{key}": conf.get(device, {}).get(key, "") for key in ("address", "netmask")}}
     return kept
