@@ -23,12 +23,13 @@ from bench.report import between
 
 ROOT = Path(__file__).resolve().parents[1]
 HARDWARE = ROOT / "rehearsal/hardware/root"
+FILES = ROOT / "roles/preflight/files"
 PAGE = ROOT / "docs/checks.md"
 SIZES = (2, 16, 64)
 #: Sizes that are told by the slope between the last two that were measured.
 TOLD = (128, 1000)
 #: Of the simulated hardware's recording this is kept; the rest is the machine's that records.
-KEPT = ("npu_device", "npu_smi", "npu_smi_rc", "npu_smi_line", "hccn", "hccn_tool", "driver_info", "firmware_info")
+KEPT = ("npu_device", "npu_smi", "npu_smi_rc", "npu_smi_line", "npu_more", "hccn", "hccn_tool", "driver_info", "firmware_info")
 #: The rest of a healthy node, with NUMBER for the host's.
 HEALTHY = """\
 uid=0
@@ -93,8 +94,10 @@ def record(scratch: Path) -> list[str]:
     (root / "etc/rehearsal/node.env").write_text("NODE_INDEX=250\nNPU_COUNT=8\n", encoding="utf-8")
     environment = {**os.environ, "REHEARSAL_ROOT": str(root), "PATH": f"{HARDWARE}/usr/local/sbin:{os.environ['PATH']}"}
     subprocess.run([HARDWARE / "usr/libexec/rehearsal/hardware"], env=environment, check=True)
-    words = [int(time.time()), scratch, scratch, HARDWARE / "usr/local/Ascend/driver/version.info", "no-such.service", "", "6000", scratch, "root", scratch, "python3"]
-    said = subprocess.run(["/bin/sh", ROOT / "roles/preflight/files/probe.sh", *map(str, words)], env=environment, capture_output=True, text=True, check=True)
+    program = "\n".join((FILES / name).read_text(encoding="utf-8") for name in ("probe_npus.sh", "probe.sh"))
+    # Of its arguments only the driver's place matters for what is kept.
+    words = [int(time.time()), scratch, scratch, HARDWARE / "usr/local/Ascend/driver/version.info", "no-such.service", "", "7000", *[scratch] * 8]
+    said = subprocess.run(["/bin/sh", "-c", program, "probe", *map(str, words)], env=environment, capture_output=True, text=True, check=True)
     kept = [line for line in said.stdout.splitlines() if line.partition("=")[0] in KEPT]
     return kept + [f"hccn_conf={line}" for line in (root / "etc/hccn.conf").read_text(encoding="utf-8").splitlines()]
 
@@ -146,13 +149,15 @@ def told(looks: Sequence[Look], hosts: int) -> tuple[float, float]:
 
 def table(looks: Sequence[Look], cores: int) -> str:
     """Write the table, and what follows from it."""
-    lines = ["| hosts | seconds | CPU, s | CPU a host, s | a host, against the first row | remote executions a host |", "| ---: | ---: | ---: | ---: | ---: | ---: |"]
-    lines += [f"| {one.hosts} | {one.seconds:.1f} | {one.processor:.1f} | {one.each:.2f} | {one.each / looks[0].each:.2f} | {one.executions} |" for one in looks]
+    lines = ["| hosts | seconds | CPU, s | CPU a host, s | a host, against the first row | remote executions a host |",
+             "| ---: | ---: | ---: | ---: | ---: | ---: |"]
+    lines += [f"| {one.hosts} | {one.seconds:.1f} | {one.processor:.1f} | {one.each:.2f} | {one.each / looks[0].each:.2f} | {one.executions} |"
+              for one in looks]
     before, last = looks[-2:]
     slope = (last.processor - before.processor) / (last.hosts - before.hosts)
     estimates = [f"{hosts:,} nodes {seconds:.0f} s ({processor:.0f} s of CPU)" for hosts in TOLD for seconds, processor in [told(looks, hosts)]]
-    lines += ["", f"Measured on {cores} cores in one run. From {before.hosts} to {last.hosts} hosts each more costs {slope:.2f} s of CPU. By that slope, which is an "
-                  f"estimate: {', '.join(estimates)} on as many cores."]
+    lines += ["", f"Measured on {cores} cores in one run. From {before.hosts} to {last.hosts} hosts each more costs {slope:.2f} s of CPU. "
+                  f"By that slope, which is an estimate: {', '.join(estimates)} on as many cores."]
     return "\n".join(lines)
 
 

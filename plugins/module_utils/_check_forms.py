@@ -74,7 +74,8 @@ def _label(text: str) -> str:
 def usual(found: Mapping[str, Any]) -> dict[str, Any]:
     """Tell for each attribute what most of the nodes that answered have."""
     answered = [data for data in found["nodes"].values() if data["answered"]]
-    return {key: Counter(data[key] for data in answered).most_common(1)[0][0] if answered else "" for key in ATTRIBUTES}
+    told = {key: Counter(data[key] for data in answered if data[key] != "") for key in ATTRIBUTES}
+    return {key: values.most_common(1)[0][0] if values else "" for key, values in told.items()}
 
 
 _STYLE = ("body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:3px 7px;text-align:left;"
@@ -102,7 +103,7 @@ def as_html(found: Mapping[str, Any]) -> str:
     head = "".join(f"<th>{name}" for name in ATTRIBUTES)
     rows = f"<tr><th>most have{''.join(f'<th>{text(str(most[key]))}' for key in ATTRIBUTES)}"
     for node, data in found["nodes"].items():
-        cells = "".join(f"<td class={'odd' if data[key] != most[key] else 'same'}>{text(str(data[key]))}" for key in ATTRIBUTES)
+        cells = "".join(f"<td class={'odd' if data[key] not in ('', most[key]) else 'same'}>{text(str(data[key]))}" for key in ATTRIBUTES)
         rows += f"<tr><th>{text(node)}" + (cells if data["answered"] else f"<td class=failure colspan={len(ATTRIBUTES)}>gave no answer")
     parts.append(f"<table><caption>Nodes by attributes</caption><tr><th>node{head}{rows}</table>")
     return "\n".join(parts) + "\n"

@@ -34,7 +34,7 @@ class Check(NamedTuple):
     fix: str = ""
 
 
-OFFERS = {"firewall": "opens firewalld, ufw or nftables for these ports and the nodes' addresses", "limits": "sets them for the training user",
+OFFERS = {"firewall": "opens firewalld, ufw or nftables for these ports and the nodes' addresses", "limits": "makes a drop-in for the unit",
           "npu_address": "sets what /etc/hccn.conf has for such an NPU", "tls_switch": "does that"}
 _HDK = "Install the vendor's driver and firmware (HDK)."
 _VENDOR_LIMITS = "Ascend/mind-cluster, ascend_fd_tk/core/config/threshold_config.py"
@@ -68,6 +68,9 @@ TABLE = (
           "Run `df -P {parent}` on the node; a dead mount hangs there."),
     Check("space", "node", "failure", "df", "Too little free space for {path}", "at least {least} GiB ({setting})",
           "Free some, or point {place} at a larger disk."),
+    Check("checkpoint_space", "node", "warning", "df", "No room for two checkpoints in {path}",
+          "{needed} GB, twice what the plan writes there ({saves} will be written, and none is deleted)",
+          "Free the disk, set cluster_checkpoint_dir to a larger one, or raise plan_save_interval.", "the formulas of docs/plan.md"),
     Check("inodes", "node", "failure", "df -i", "Too few free inodes for {path}", "at least 100,000",
           "Remove small files there (an old environment or cache), or point {place} at another disk.", "a full index looks like a full disk: ENOSPC"),
     Check("writable", "node", "failure", "/proc/mounts", "{path} lies on a file system that is mounted read-only", "one that can be written",
@@ -81,6 +84,20 @@ TABLE = (
           "Something took more than the memory: a swapped rank makes all others wait. Find it, then `swapoff -a && swapon -a`."),
     Check("memory_limit", "node", "warning", "the unit's and its parents' memory.max", "A control group limits the memory of services",
           "no limit below the node's memory", "Raise MemoryMax of that slice, or of the container that the node is."),
+    Check("huge_pages", "node", "warning", "HugePages_Free of /proc/meminfo", "Much memory is reserved for huge pages that nobody uses", "at most {most} of it",
+          "Lower vm.nr_hugepages (`sysctl vm.nr_hugepages`, /etc/sysctl.d, hugepages= of the kernel's command line): ranks cannot have that memory."),
+    Check("limits", "node", "warning", "systemctl show", "A limit of the training is low", "{wanted}",
+          "Set it in the unit (pretrain_unit_template) or in a drop-in (`systemctl edit {unit}`), or the default in /etc/systemd/system.conf; "
+          "look for one that lowers it with `systemctl cat {unit}`.",
+          "Too many open files; Resource temporarily unavailable; memory that HCCL cannot pin", fix="limits"),
+    Check("roots_files", "node", "warning", "find, in runs, checkpoints and logs", "Files of root lie where the training user writes", "files of its own alone",
+          "Somebody ran a training, or copied a checkpoint, as root: give them to the training user (`chown -h`), or move them away; a save over them fails."),
+    Check("disk_health", "node", "warning", "smartctl -H, else nvme smart-log", "A disk says that it is failing", "PASSED, OK or no critical warning",
+          "Look with `smartctl -a /dev/{disk}`, and replace it; bring checkpoints to safety.", "smartctl(8), nvme-smart-log(1)"),
+    Check("read_speed", "node", "warning", "dd of 256 MiB of the data or a checkpoint, past the cache, while no training runs",
+          "The disk of the training reads slowly", "at least {least} MB/s",
+          "Look with `iostat -x 1` who else reads or writes, and at its health; a checkpoint is read whole by every resumed run.",
+          "338 GB of a checkpoint on each node of the default plan"),
     Check("clock_synchronized", "node", "warning", "timedatectl", "The clock is not synchronized", "NTPSynchronized=yes",
           "Start chrony or another time service: logs and time-outs are compared between nodes."),
     Check("own_name", "node", "warning", "getent hosts", "The node's own name does not resolve", "an address of the node for {hostname}",
@@ -107,7 +124,7 @@ TABLE = (
     Check("reach_out", "network", "failure", "a listener on every node, connections from all others", "This node does not reach others",
           "every node to reach every other on these ports",
           "Look at the rules for what goes out on this node, at its routes, and at the way between.", "", "reach"),
-    Check("reach_large", "network", "failure", "200 kB over each connection", "Large packets do not come through", "packets of the full MTU",
+    Check("reach_large", "network", "failure", "200 kB over each connection, in segments of the full MTU", "Large packets do not come through", "packets of the full MTU",
           "A smaller MTU lies on the way, and nobody says so: set the same MTU on nodes, bonds, VLANs and switches (`ip link`, "
           "`ping -M do -s <MTU - 28> <address>`).", "a good start, and then a hang at the first large message", "reach"),
     Check("reach_unknown", "network", "warning", "a listener on every node", "Whether the nodes reach each other is unknown",
@@ -127,6 +144,12 @@ TABLE = (
           "Run `npu-smi info -t health -i <NPU>`: its codes say why; it can train."),
     Check("npu_count", "NPU", "failure", "npu-smi info", "Too few NPUs", "at least {nproc_per_node} (plan_nproc_per_node)",
           "Repair the node, take it out of the inventory group, or lower plan_nproc_per_node for all nodes."),
+    Check("npu_memory_errors", "NPU", "warning", "npu-smi info -t ecc", "An NPU's memory had errors that cannot be corrected",
+          "none since the start, and fewer than {pages} isolated pages",
+          "Reset the chip (`npu-smi set -t reset -i <NPU> -c <chip>`) or reboot, and watch it; have the card replaced when they go on.",
+          _EVENTS + ": 0x80E18401"),
+    Check("npu_memory_worn", "NPU", "failure", "npu-smi info -t ecc", "An NPU's memory is worn", "at most {most} isolated pages",
+          "Have the card replaced.", _EVENTS + ": 0x80E18402"),
     Check("npu_on_bus", "NPU", "failure", "/sys/bus/pci/devices", "A card is on the PCI bus that npu-smi does not show", "as many chips in both",
           "A card was lost by the driver: look at `dmesg`, power the node off and on, or replace the card.", "PCI ids 19e5:d801, 19e5:d802 and 19e5:d803"),
     Check("npu_memory_size", "NPU", "warning", "npu-smi info", "A chip has less memory than others of its kind", "at least 95 % of {usual} MiB",
@@ -136,11 +159,25 @@ TABLE = (
     Check("kernels_package", "NPU", "failure", "the chips' name, the archive's name", "The package of kernels is for other chips", "{archives}",
           "Set cann_toolkit_kernels_src (group_vars/all/cann_toolkit.yml) to that archive."),
     Check("npus_idle", "NPU", "failure", "npu-smi info", "NPUs are in use", "idle NPUs", "Stop these processes, or wait for them."),
+    Check("npu_container", "NPU", "failure", "npu-smi info, /proc/<pid>/fd and cgroup", "A container holds NPUs", "idle NPUs",
+          "Find it by its id with `docker ps`, `podman ps` or `crictl ps` on the node, and stop it, or wait for its end.", "npu-smi's -8020"),
     Check("left_processes", "NPU", "failure", "/proc, npu-smi info", "Processes of an earlier run are left", "none while {unit} does not run", "{remedy}"),
     Check("npu_memory_held", "NPU", "failure", "npu-smi info", "Memory of NPUs is held, though npu-smi lists no process there",
           "at most {max_npu_memory_used_percent} % in use on an idle chip (preflight_max_npu_memory_used_percent)",
           "A process in a container or of a virtual NPU holds it, or one that died: look with `fuser -v /dev/davinci*` on the node and in "
           "its containers; with nobody there, `npu-smi set -t reset -i <NPU> -c <chip>`, or reboot.", "Project-HAMi/HAMi#1064"),
+    # --- versions that go together ---
+    Check("firmware_pair", "versions", "failure", "version.info of driver and firmware", "Driver and firmware do not go together",
+          "firmware {ranges}, as the driver says (compatible_version_fw)",
+          "Install driver and firmware of one HDK, and reboot.", "compatible_version_fw of the driver's version.info; 24.1.rc2 with firmware 7.3.0 knows no "
+          "memory shared between processes"),
+    Check("pair_planned", "versions", "failure", "the stack's tables, version.info of the driver", "Versions do not go together", "{fits}",
+          "Install another driver, or set other versions (cann_toolkit_version, conda_env_wheels, conda_env_python_version); where the vendor lists this "
+          "pair, add it to conda_env_cann_pairs, conda_env_python_pairs, or driver_pairs of the stack's file (docs/stacks.md).",
+          "release notes of CANN and torch_npu, named in stacks/*.yml"),
+    Check("pair_installed", "versions", "warning", "cann_toolkit.txt and conda_env.txt in state/", "Installed versions do not go together", "{fits}",
+          "site.yml installs those that are set; a training that is launched before may fail at its first operator.",
+          "release notes of CANN and torch_npu, named in stacks/*.yml"),
     # --- the kernel's log ---
     Check("kernel_driver_fault", "kernel log", "warning", "dmesg", "The kernel's log has faults of the NPU driver", "none since the start",
           "Compare with `npu-smi info -t health -i <NPU>`; reset the chip, or reboot.", _EVENTS),
@@ -180,7 +217,8 @@ TABLE = (
           "a gateway where the NPUs lie in more than one subnet",
           "Set it: `hccn_tool -i <NPU> -gateway -s gateway <address>`, or put all NPUs into one subnet."),
     Check("tls_switch", "fabric", "failure", _HCCN.format("tls"), "The TLS switch of NPUs differs", "{usual}, as on {count} of {total} NPUs",
-          "Set the same everywhere: `hccn_tool -i <NPU> -tls -s enable {usual}`.", "EI0016 and EI0006 of HCCL; the answer of nine public threads", fix="tls_switch"),
+          "Set the same everywhere: `hccn_tool -i <NPU> -tls -s enable {usual}`.",
+          "EI0016 and EI0006 of HCCL; the answer of nine public threads", fix="tls_switch"),
     Check("tls_certificate", "fabric", "failure", _HCCN.format("tls"), "A certificate of an NPU has expired while TLS is on",
           "valid certificates, or TLS off on all NPUs",
           "Load new certificates (`hccn_tool -i <NPU> -tls -s …`), or switch TLS off on all: `hccn_tool -i <NPU> -tls -s enable 0`."),

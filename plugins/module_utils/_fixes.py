@@ -48,7 +48,7 @@ def plan(nodes: Nodes, findings: Sequence[Mapping[str, Any]], asked: Sequence[st
         nodes: what :func:`_probe.node` returned, by name.
         findings: of all nodes, each with ``node`` and ``check``.
         asked: names of fixes.
-        settings: ``addresses`` (cluster_address by node), ``port_ranges`` (of cluster_ports), ``user`` and ``limits`` (by name) of the training user.
+        settings: ``addresses`` (cluster_address by node), ``port_ranges`` (of cluster_ports) and ``unit`` (of the training).
 
     Returns:
         ``calls``: by node the calls as [fix, words, call]; ``told``: a line for each; ``left``: lines that say what is not mended, and why.
@@ -158,10 +158,12 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _limits(_nodes: Nodes, _host: str, settings: Mapping[str, Any]) -> Found:
-    limits = settings["limits"]
-    words = ", ".join(f"{name} {value}" for name, value in limits.items())
-    return [_call(f"limits of {settings['user']}: {words}", "set_limits", settings["user"], *(f"{name} {value}" for name, value in limits.items()))], []
+def _limits(nodes: Nodes, host: str, settings: Mapping[str, Any]) -> Found:
+    low = nodes[host]["facts"]["low_limits"]
+    own = {name: wanted for name, wanted in low.items() if not name.startswith("Default")}
+    words = ", ".join(f"{name} {wanted}" for name, wanted in own.items())
+    calls = [_call(f"a drop-in for {settings['unit']}: {words}", "set_limits", settings["unit"], *(f"{name} {wanted}" for name, wanted in own.items()))]
+    return calls if own else [], [f"{name} is the service manager's own: set it in /etc/systemd/system.conf" for name in low if name not in own]
 
 
 def _set(nodes: Nodes, host: str, text: str, device: Any, *words: Any) -> Call:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.ascend.cluster.plugins.filter import check_fixes as plan_filter
 from ansible_collections.ascend.cluster.plugins.filter import check_unmended as proof_filter
 from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _fixes, _probe
@@ -20,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "roles/check_cluster/files/fix.sh"
 TOOL = "/usr/local/Ascend/driver/tools/hccn_tool"
 NO_IP = "Get ipconf failed, because no ip was preset there!"
-FIX_SETTINGS: dict[str, Any] = {"addresses": {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}, "port_ranges": "6000-6015,60000-60031", "user": "ascend",
-                                "limits": {"nofile": 1048576, "memlock": "unlimited"}}
+FIX_SETTINGS: dict[str, Any] = {"addresses": {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}, "port_ranges": "6000-6015,60000-60031",
+                                "unit": "ascend-pretrain.service"}
 
 
 def nodes(**change: Any) -> dict[str, dict[str, Any]]:
@@ -35,12 +34,14 @@ def nodes(**change: Any) -> dict[str, dict[str, Any]]:
 
 def npu(number: int, **answers: str) -> dict[str, list[str]]:
     """Answers of node b, its NPU 1 otherwise."""
-    return {"hccn": [*hccn(0, ip=f"ipaddr:10.20.{number}.1|netmask:255.255.0.0"), *hccn(1, **{"ip": f"ipaddr:10.20.{number}.2|netmask:255.255.0.0", **answers})]}
+    own = {device: f"ipaddr:10.20.{number}.{device + 1}|netmask:255.255.0.0" for device in (0, 1)}
+    return {"hccn": [*hccn(0, ip=own[0]), *hccn(1, **{"ip": own[1], **answers})]}
 
 
 def plan(judged: dict[str, dict[str, Any]], *asked: str) -> dict[str, Any]:
     found = _findings.report(judged, [], {**SETTINGS, "nproc_per_node": 1})["result"]
-    filled = plan_filter.FilterModule().filters()["check_fixes"](found, {host: {"__preflight_node": node} for host, node in judged.items()}, list(asked), FIX_SETTINGS)
+    hostvars = {host: {"__preflight_node": node} for host, node in judged.items()}
+    filled = plan_filter.FilterModule().filters()["check_fixes"](found, hostvars, list(asked), FIX_SETTINGS)
     assert isinstance(filled, dict)
     return filled
 
@@ -122,7 +123,8 @@ def test_unknown_names_are_refused_with_the_list() -> None:
 
 
 @pytest.mark.parametrize(("said", "words"), [
-    ("end=b\ndone=x", "every command said that it was done"), ("failed=hccn_tool -i 1: Cmd execute failed! (exit status 1)\r\nend=b", "hccn_tool -i 1: Cmd execute failed!"),
+    ("end=b\ndone=x", "every command said that it was done"),
+    ("failed=hccn_tool -i 1: Cmd execute failed! (exit status 1)\r\nend=b", "hccn_tool -i 1: Cmd execute failed!"),
     ("sudo: a password is required", "did not say what became of it: sudo: a password is required"), ("", "did not say what became of it: nothing")])
 def test_what_is_found_again_was_not_mended(said: str, words: str) -> None:
     sick = nodes(b=npu(1, tls=TLS_ON))
@@ -186,7 +188,8 @@ def test_firewalld_gets_a_rule_a_port_and_address_for_now_and_for_good_and_no_se
 
 def test_ufw_gets_one_rule_an_address_and_no_second_time(node: Node) -> None:
     # As `ufw show added` words them.
-    node.has("ufw", f"""[ "$*" != 'show added' ] || sed -n 's/^ufw allow proto tcp from \\(.*\\) to any port \\(.*\\) comment \\(.*\\)/ufw allow from \\1 to any port \\2 proto tcp comment \\3/p' {node.log}""")
+    added = r"s/^ufw allow proto tcp from \(.*\) to any port \(.*\) comment \(.*\)/ufw allow from \1 to any port \2 proto tcp comment \3/p"
+    node.has("ufw", f"[ \"$*\" != 'show added' ] || sed -n '{added}' {node.log}")
     call = "open_ufw '6000-6015 16666' 10.0.0.1 10.0.0.11"
     assert node.run(call).returncode == 0
     rules = [f"ufw allow proto tcp from {address} to any port 6000:6015,16666 comment ascend-cluster" for address in ("10.0.0.1", "10.0.0.11")]
@@ -225,9 +228,20 @@ CHAINS
     assert node.run("open_nftables 29400 10.0.0.1").returncode == 1
 
 
-def test_the_limits_are_those_of_node_base() -> None:
-    defaults = yaml.safe_load((ROOT / "roles/node_base/defaults/main.yml").read_text(encoding="utf-8"))["node_base_limits"]
-    variables = (ROOT / "roles/check_cluster/vars/main.yml").read_text(encoding="utf-8")
-    assert f"node_base_limits | default({defaults})" in variables
-    file = yaml.safe_load((ROOT / "roles/node_base/vars/main.yml").read_text(encoding="utf-8"))["__node_base_limits_file"]
-    assert f"file={file}\n" in PROGRAM.read_text(encoding="utf-8")
+def test_limits_that_are_low_get_a_drop_in_of_the_unit() -> None:
+    low = ["LimitNOFILESoft=1024", "LimitMEMLOCKSoft=65536", "LimitNPROCSoft=999999", "TasksMax=infinity"]
+    done = plan(nodes(b={"unit_limit": low}), "limits")
+    assert shlex.split(done["scripts"]["b"].splitlines()[0]) == ["set_limits", "ascend-pretrain.service", "LimitNOFILE 65536", "LimitMEMLOCK infinity"]
+    manager = plan(nodes(b={"unit_limit": ["DefaultLimitNPROCSoft=99"]}), "limits")
+    assert manager["scripts"] == {} and "DefaultLimitNPROC is the service manager's own: set it in /etc/systemd/system.conf" in manager["left"][0]
+
+
+def test_a_drop_in_keeps_hard_limits_that_are_higher_and_its_other_lines(node: Node, tmp_path: Path) -> None:
+    node.has("systemctl", 'case "$*" in *LimitNOFILE*) echo 524288 ;; *LimitNPROC*) echo 100 ;; *) echo infinity ;; esac')
+    calls = ["set_limits x.service 'LimitNOFILE 65536' 'TasksMax 4096'", "set_limits x.service 'LimitMEMLOCK infinity' 'LimitNPROC 4096'"]
+    head = "# Made by check_cluster_fix: what the checks found too low for the training.\n[Service]\nLimitNOFILE=65536:524288\nTasksMax=4096\n"
+    file = tmp_path / "x.service.d/50-check-cluster.conf"
+    for call, text in zip(calls, (head, f"{head}LimitMEMLOCK=infinity\nLimitNPROC=4096\n")):
+        first, second = (node.run(f"SYSTEMD={tmp_path}", call) for _ in range(2))
+        assert (first.stdout, second.stdout) == ("done=systemctl daemon-reload\nend=node1\n", f"kept={file}\nend=node1\n")
+        assert file.read_text(encoding="utf-8") == text

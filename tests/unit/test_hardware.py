@@ -239,13 +239,13 @@ def test_what_hccn_tool_sets_stays_and_is_kept_in_its_file(node: Node) -> None:
     assert node.run(HARDWARE).returncode == 0
     node.faults("tls_3=1", "ip_3=none")
     assert (ask(node, "tls")["switch"], ask(node, "ip").kind) == (1, "not_set")
-    assert node.run(HCCN_TOOL, *"-i 3 -tls -s enable 0".split()).stdout == "Cmd executed successfully!\n"
-    assert node.run(HCCN_TOOL, *"-i 3 -ip -s address 10.20.7.7 netmask 255.255.255.0".split()).stdout == "Cmd executed successfully!\n"
+    assert node.run(HCCN_TOOL, *["-i", "3", "-tls", "-s", "enable", "0"]).stdout == "Cmd executed successfully!\n"
+    assert node.run(HCCN_TOOL, *["-i", "3", "-ip", "-s", "address", "10.20.7.7", "netmask", "255.255.255.0"]).stdout == "Cmd executed successfully!\n"
     assert (ask(node, "tls")["switch"], ask(node, "ip")) == (0, {"address": "10.20.7.7", "netmask": "255.255.255.0"})
     conf = _hccn_tool.read_conf(node.read("/etc/hccn.conf"))
     assert (conf[3]["address"], conf[3]["netmask"], conf[3]["tls_enable"], conf[4]["address"]) == ("10.20.7.7", "255.255.255.0", "0", "10.20.1.5")
     assert ask(node, "tls", 4)["switch"] == 0
-    preset = node.run(HCCN_TOOL, *"-i 4 -tls -s enable 1".split()).stdout
+    preset = node.run(HCCN_TOOL, *["-i", "4", "-tls", "-s", "enable", "1"]).stdout
     assert preset.startswith("[Warning] The currently loaded is a preset certificate") and preset.endswith("\nCmd executed successfully!\n")
     assert ask(node, "tls", 4)["switch"] == 1
 
@@ -262,7 +262,7 @@ def test_hccn_tool_sets_nothing_that_it_does_not_know(node: Node, question: str)
 def test_a_setting_that_fails_and_one_that_is_lost(node: Node) -> None:
     node.run(HARDWARE)
     node.faults("tls_3=1", "set_fails_3", "tls_4=1", "set_lost_4")
-    answers = [node.run(HCCN_TOOL, "-i", str(device), *"-tls -s enable 0".split()) for device in (3, 4)]
+    answers = [node.run(HCCN_TOOL, "-i", str(device), *["-tls", "-s", "enable", "0"]) for device in (3, 4)]
     assert [(answer.returncode, answer.stdout) for answer in answers] == [(1, ""), (0, "Cmd executed successfully!\n")]
     assert answers[0].stderr == "Cmd execute failed!\n"
     assert [ask(node, "tls", device)["switch"] for device in (3, 4)] == [1, 1]

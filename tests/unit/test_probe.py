@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.ascend.cluster.plugins.filter import preflight_report as report_filter
-from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _npu_chips, _probe
+from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _npu_chips, _probe, _probe_versions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 HERE = Path(__file__).parent
 PROBE = HERE.parent.parent / "roles" / "preflight" / "files" / "probe.sh"
+# As it travels: one program of two files.
+PROGRAM = "\n".join(PROBE.with_name(name).read_text(encoding="utf-8") for name in ("probe_npus.sh", "probe.sh"))
 SMI = {name: yaml.safe_load((HERE / "recorded" / "npu_smi" / f"{name}.yml").read_text(encoding="utf-8"))
        for name in (path.stem for path in (HERE / "recorded" / "npu_smi").glob("*.yml"))}
 
@@ -28,6 +30,9 @@ SETTINGS: dict[str, Any] = {
     "port_ranges": "6000-6015,16666,29400,60000-60031", "master": True, "address": "192.0.2.11", "max_clock_skew_seconds": 30,
     "platform": "", "precision": "bf16", "kernels_src": "/srv/Ascend-cann-kernels-910b_8.0.RC1_linux.run", "max_npu_memory_used_percent": 12,
     "user": "ascend", "unit": "ascend-pretrain.service", "nodes": 2, "memory_gib_per_rank": 4,
+    "versions": {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"},
+    "version_tables": {"cann": {"2.1.0.post3": ["8.0.RC1"]}, "python": {"2.1.0.post3": ["3.8", "3.9"]},
+                       "driver": {"8.0.RC1": {"fits": ["24.1.RC1", "25.2"], "fails": ["23.0"]}}},
 }
 GOOD: dict[str, list[str]] = {
     "sent": ["1000"], "date": ["1001"], "uid": ["0"], "arch": ["aarch64"], "os_ID": ['"openEuler"'],
@@ -78,7 +83,8 @@ def test_a_good_node() -> None:
                               "clock_offset": 1, "npu_name": "910B4", "firmware": "7.1.0.6.220", "kernel": "5.10.0-60.18.0.50.oe2203.aarch64",
                               "system": "openEuler 22.03 LTS", "mtu": "1500", "memory_gib": 1511, "processors": "192", "fabric": {},
                               "python_path": "/usr/bin/python3", "launched": False, "hccn_tool": "/usr/local/Ascend/driver/tools/hccn_tool", "firewalls": [],
-                              "ephemeral": "32768-60999", "ephemeral_samples": [39825, 46883, 53941]}
+                              "low_limits": {}, "ephemeral": "32768-60999", "ephemeral_samples": [39825, 46883, 53941],
+                              "unknown_pairs": [], "checkpoint_free_bytes": 0, "checkpoint_shared": False, "fabric_unjudged": 0}
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -239,15 +245,21 @@ def test_report_filter_counts_a_node_without_judgement() -> None:
 def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None:
     runs = tmp_path / "my runs"
     runs.mkdir()
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "cann_toolkit.txt").write_text("toolkit 8.0.RC1\nkernels 8.0.RC1\n")
+    (state / "conda_env.txt").write_text("# wheels\npython 3.8\ntorch-2.1.0-cp38-cp38-linux_x86_64.whl sha256:1\ntorch_npu-2.1.0.post3-cp38-x.whl sha256:2\n")
     if used:
         (runs / "current").symlink_to("a-run")
-    done = subprocess.run(["/bin/sh", str(PROBE), "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
-                           "1-65535", str(runs), "root", "python3.99", "python3"], capture_output=True, text=True, check=True)
+    done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
+                           "1-65535", str(runs), "root", str(state), str(tmp_path / "ckpt"), str(tmp_path / "data"), str(tmp_path), "python3.99", "python3"], capture_output=True, text=True, check=True)
     values = _probe.parse(done.stdout)
     assert values["sent"] == ["1"]
     assert values["workspace_parent"] == ["/"]
     assert int(values["workspace_free_kib"][0]) > 0
     assert ("workspace_used" in values) == used
+    assert _probe_versions.installed(values) == {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"}
+    assert int(values["checkpoints_free_kib"][0]) > 0 and values["checkpoints_parent"] == [str(tmp_path)]
     assert values["user_ids"] == ["0:0"]
     assert values["python_rc"] == ["0"]
     assert values["arch"] and values["uid"] and values["os_ID"]

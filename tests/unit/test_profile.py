@@ -21,9 +21,8 @@ def made() -> dict[str, Any]:
 
 
 def held(path: Path, **change: Any) -> dict[str, Any]:
-    report = report_filter.preflight_report(list("abc"), {host: {"__preflight_node": node} for host, node in nodes(**change).items()}, [],
-                                            {**SETTINGS, "profile": str(path)})
-    return report
+    return report_filter.preflight_report(list("abc"), {host: {"__preflight_node": node} for host, node in nodes(**change).items()}, [],
+                                          {**SETTINGS, "profile": str(path)})
 
 
 @pytest.fixture
@@ -40,8 +39,7 @@ def test_a_profile_has_what_is_compared_between_nodes() -> None:
         "npus": {"netmask": "255.255.0.0", "tls": 0, "mtu": 1500, "speed": 200000}}
     assert set(_compare.OF_NODES) < set(made()["nodes"]) and set(_compare.OF_NPUS) == set(made()["npus"])
     # "The driver version differs between the nodes" is told as "The driver version is not that of the profile".
-    for check in _profile._NODES | _compare.OF_NPUS, :
-        assert all(" differs" in _checks.CHECKS[name].cause for name in check.values())
+    assert all(" differs" in _checks.CHECKS[name].cause for name in (_profile._NODES | _compare.OF_NPUS).values())
 
 
 def test_a_cluster_is_as_its_own_profile_says(path: Path) -> None:
@@ -50,10 +48,10 @@ def test_a_cluster_is_as_its_own_profile_says(path: Path) -> None:
 
 
 def test_all_nodes_alike_and_otherwise_than_the_profile(path: Path) -> None:
-    report = held(path, **{host: {"driver_info": ["Version=23.0.5"]} for host in "abc"})
+    report = held(path, **{host: {"firmware_info": "Version=7.0.0"} for host in "abc"})
     assert report["message"].splitlines()[2:] == [
-        "a, b, c:", f"  - The driver version is not that of the profile: found 23.0.5; expected 24.1.rc1, as in {path}. Install the same driver and firmware on all "
-        "nodes: HCCL fails between different ones. Or write the profile anew from a good cluster (check_cluster_profile_write)."]
+        "a, b, c:", f"  - The firmware version is not that of the profile: found 7.0.0; expected 7.1.0.6.220, as in {path}. Install the same driver "
+        "and firmware on all nodes. Or write the profile anew from a good cluster (check_cluster_profile_write)."]
 
 
 @pytest.mark.parametrize(("change", "words", "refuses"), [

@@ -80,18 +80,32 @@ open_nftables() { # open_nftables 'PORT PORT-PORT …' ADDRESS...: in every chai
     } || failed=1
 }
 
-set_limits() { # set_limits USER 'NAME VALUE'...: in the file that role node_base keeps
-    user=$1 text='# Made by check_cluster_fix; role node_base writes it, too.'
+set_limits() { # set_limits UNIT 'NAME LEAST'...: in a drop-in of ours, whose other lines stay; a hard limit that is higher stays, too
+    unit=$1
     shift
+    folder=${SYSTEMD:-/etc/systemd/system}/$unit.d
+    file=$folder/50-check-cluster.conf
+    was=$(cat "$file" 2>/dev/null)
+    text=$(printf '%s\n' "$was" | grep '=')
     for limit; do
+        name=${limit% *} least=${limit#* }
+        hard=$(systemctl show "$unit" --property="$name" --value 2>/dev/null)
+        case $name:$least:$hard in
+            TasksMax:* | *:infinity:*) value=$least ;;
+            *:infinity) value=$least:infinity ;;
+            *) if [ "$hard" -gt "$least" ] 2>/dev/null; then value=$least:$hard; else value=$least; fi ;;
+        esac
+        text=$(printf '%s\n' "$text" | grep -v "^$name=")
         text="$text
-$user - $limit"
+$name=$value"
     done
-    file=/etc/security/limits.d/90-ascend-cluster.conf
-    if [ "$(cat "$file" 2>/dev/null)" = "$text" ]; then
+    text="# Made by check_cluster_fix: what the checks found too low for the training.
+[Service]
+$(printf '%s\n' "$text" | grep .)"
+    if [ "$was" = "$text" ]; then
         printf 'kept=%s\n' "$file"
-    elif mkdir -p "${file%/*}" && printf '%s\n' "$text" >"$file.new" && chmod 0644 "$file.new" && mv "$file.new" "$file"; then
-        printf 'done=wrote %s\n' "$file"
+    elif mkdir -p "$folder" && printf '%s\n' "$text" >"$file.new" && chmod 0644 "$file.new" && mv "$file.new" "$file"; then
+        attempt systemctl daemon-reload
     else
         failed=1
         printf 'failed=%s: it cannot be written\n' "$file"
