@@ -93,4 +93,4 @@ def test_judging_the_nodes_takes_twice_the_steps_for_twice_the_nodes(half):
             sys.settrace(before)
         return counted
 
-    assert steps(256) < 2.2 * steps(128)
+    assert steps(64) < 2.2 * steps(32)
