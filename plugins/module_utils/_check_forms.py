@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.ascend.cluster.plugins.module_utils import _deep_page
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import TABLE
 from ansible_collections.ascend.cluster.plugins.module_utils._probe_fabric import listed
 
@@ -28,13 +29,15 @@ def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence
         time: when, as ISO 8601.
 
     Returns:
-        ``schema``, ``time``, ``status`` (clean, warnings or failures), ``checks`` (how many there are), ``errors``, ``findings`` (a list, each
-        with its ``node``) and ``nodes`` (by name the attributes that are compared, ``answered`` and ``job``).
+        ``schema``, ``time``, ``status`` (clean, warnings or failures), ``tier``, ``not_begun`` (why a tier was not), ``checks`` (how many there are),
+        ``measured`` (:func:`_deep_read.measured`), ``errors``, ``findings`` (a list, each with its ``node``) and ``nodes`` (by name the attributes
+        that are compared, ``answered`` and ``job``).
     """
     listed = [{"node": node, **{key: item[key] for key in ("check", "severity", "cause", "found", "expected", "remedy")}}
               for node, items in findings.items() for item in items]
     failures = bool(errors) or any(item["severity"] == "failure" for item in listed)
-    return {"schema": SCHEMA, "time": time, "status": "failures" if failures else "warnings" if listed else "clean", "checks": len(TABLE),
+    return {"schema": SCHEMA, "time": time, "status": "failures" if failures else "warnings" if listed else "clean", "tier": "quick", "not_begun": "",
+            "checks": sum(check.tier not in ("deep", "stress") for check in TABLE), "measured": {},
             "errors": list(errors), "findings": listed,
             "nodes": {name: {"answered": bool(data["facts"]), "job": data["job"],
                              **{key: data["facts"].get(key, "") for key in ATTRIBUTES},
@@ -64,7 +67,22 @@ def as_prometheus(found: Mapping[str, Any]) -> str:
               f"ascend_cluster_check_errors {len(found['errors'])}",
               "# HELP ascend_cluster_check_node_answered Whether the node answered.", "# TYPE ascend_cluster_check_node_answered gauge"]
     lines += [f'ascend_cluster_check_node_answered{{node="{_label(node)}"}} {int(data["answered"])}' for node, data in sorted(found["nodes"].items())]
+    for name, figure in _FIGURES.items():
+        rows = [one for one in found["measured"].get("npus", []) if figure in one]
+        if rows:
+            lines += [f"# HELP {name} As an NPU of a node was measured.", f"# TYPE {name} gauge"]
+            lines += [f'{name}{{node="{_label(one["node"])}",npu="{one["npu"]}"}} {one[figure]:g}' for one in rows]
+    pairs = [one for one in found["measured"].get("pairs", []) if one["all_reduce"] is not None]
+    if pairs:
+        name = "ascend_cluster_pair_all_reduce_bytes_per_second"
+        lines += [f"# HELP {name} As two nodes were measured, the slowest of their NPUs.", f"# TYPE {name} gauge"]
+        lines += [f'{name}{{node="{_label(one["nodes"][0])}",other="{_label(one["nodes"][1])}"}} {one["all_reduce"] * 1e9:g}' for one in pairs]
     return "\n".join(lines) + "\n"
+
+
+# Metric to figure; units as they are called there.
+_FIGURES = {"ascend_cluster_npu_tflops": "tflops", "ascend_cluster_npu_matmul_seconds": "matmul_seconds",
+            "ascend_cluster_npu_memory_gb_per_second": "memory_gb_per_second", "ascend_cluster_npu_host_gb_per_second": "host_gb_per_second"}
 
 
 def _label(text: str) -> str:
@@ -85,8 +103,9 @@ _STYLE = ("body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;m
 def as_html(found: Mapping[str, Any]) -> str:
     """Write one page that needs nothing else: the findings, nodes by checks, and nodes by attributes with who differs."""
     text = html.escape
-    parts = [f"<!doctype html><meta charset=utf-8><title>Checks of the cluster</title><style>{_STYLE}</style>",
-             f"<h1>{text(found['status'])}: {len(found['nodes'])} nodes, {found['checks']} checks</h1><p>{text(found['time'])}</p>"]
+    parts = [f"<!doctype html><meta charset=utf-8><title>Checks of the cluster</title><style>{_STYLE}{_deep_page.STYLE}</style>",
+             f"<h1>{text(found['status'])}: {len(found['nodes'])} nodes, {found['checks']} checks, tier {found['tier']}</h1>"
+             f"<p>{text(found['time'])}{' - ' + text(found['not_begun']) if found['not_begun'] else ''}</p>"]
     if found["errors"]:
         parts.append("<ul class=failure>" + "".join(f"<li>{text(error)}" for error in found["errors"]) + "</ul>")
     if found["findings"]:
@@ -99,6 +118,7 @@ def as_html(found: Mapping[str, Any]) -> str:
         rows = "".join(f"<tr><th>{text(node)}" + "".join(f"<td class={worst.get((node, check), 'clean')}>{worst.get((node, check), '')}" for check in checks)
                        for node in found["nodes"] if any((node, check) in worst for check in checks))
         parts.append(f"<table><caption>Nodes by checks (nodes without a finding are left out)</caption><tr><th>node{head}{rows}</table>")
+    parts.append(_deep_page.page(found["measured"]))
     most = usual(found)
     head = "".join(f"<th>{name}" for name in ATTRIBUTES)
     rows = f"<tr><th>most have{''.join(f'<th>{text(str(most[key]))}' for key in ATTRIBUTES)}"

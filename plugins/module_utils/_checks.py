@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, NamedTuple
 
+from ansible_collections.ascend.cluster.plugins.module_utils import _checks_deep
+
 Finding = Dict[str, str]
 # States of the training's unit in which its processes, ports and NPUs are its own.
 RUNNING = ("active", "activating", "deactivating", "reloading")
@@ -28,7 +30,7 @@ class Check(NamedTuple):
     remedy: str
     # Where the fault, the form or the threshold is known from.
     source: str = ""
-    # When it is looked at: in every preflight, or before the first launch on these nodes.
+    # When it is looked at: in every preflight, or where check_cluster_tier says so.
     tier: str = "quick"
     # What check_cluster_fix calls the way to mend it, where there is a safe one; OFFERS tells what it does.
     fix: str = ""
@@ -272,6 +274,7 @@ TABLE = (
     Check("clock_equal", "comparison", "failure", "date", "The clock differs from the other nodes",
           "at most {max_clock_skew_seconds} s (preflight_max_clock_skew_seconds)",
           "Start chrony or another time service there."),
+    *(Check(**{"area": "deep", "tier": "deep", **row}) for row in _checks_deep.ROWS),
 )
 CHECKS = {check.name: check for check in TABLE}
 

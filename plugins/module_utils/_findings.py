@@ -53,15 +53,18 @@ def _headings(findings: Mapping[str, Sequence[Finding]]) -> dict[tuple[str, ...]
     return headings
 
 
-def _message(kind: str, errors: Sequence[str], headings: Mapping[tuple[str, ...], Sequence[str]], nodes: int, after: str) -> tuple[str, int]:
+def message(kind: str, errors: Sequence[str], findings: Mapping[str, Sequence[Finding]], nodes: int, who: str = "Preflight",
+            after: str = "") -> tuple[int, str]:
+    """Make one message of findings of a kind ("finding", "warning"); returns how many different ones there are as well."""
+    headings = _headings(findings)
     count = len(errors) + sum(len(texts) for texts in headings.values())
     if not count:
-        return "", 0
+        return 0, ""
     blocks = ["\n".join(["The inventory and the plan:", *(f"  - {error}" for error in errors)])] if errors else []
     blocks += ["\n".join([f"{fold_names(hosts)}:", *(f"  - {text}" for text in texts)]) for hosts, texts in headings.items()]
     bad = len({host for hosts in headings for host in hosts})
     where = f" on {bad} of {nodes} nodes" if bad else ""
-    return "\n\n".join([f"Preflight: {count} {kind}{'s' if count != 1 else ''}{where}.{after}", *blocks]), count
+    return count, "\n\n".join([f"{who}: {count} {kind}{'s' if count != 1 else ''}{where}.{after}", *blocks])
 
 
 def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,10 +100,10 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
             refuses = (item["severity"] == "failure" and not alone) or settings.get("strict")
             (refusing if refuses else told).setdefault(host, []).append(item)
             counted.setdefault(host, []).append({**item, "severity": "failure" if refuses else "warning"})
-    message, count = _message("finding", errors, _headings(refusing), len(nodes), " Nothing has been changed.")
-    warnings, _ = _message("warning", [], _headings(told), len(nodes), "")
+    count, words = message("finding", errors, refusing, len(nodes), after=" Nothing has been changed.")
+    _, warnings = message("warning", [], told, len(nodes))
     time = str(settings.get("time", ""))
-    return {"message": message, "count": count, "warnings": warnings, "summary": summary(nodes), "profile": _profile.make(nodes, time),
+    return {"message": words, "count": count, "warnings": warnings, "summary": summary(nodes), "profile": _profile.make(nodes, time),
             "result": _check_forms.result(counted, errors, nodes, time)}
 
 

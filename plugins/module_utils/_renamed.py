@@ -14,11 +14,11 @@ RENAMED = {
     "data_share_ssh_user": "it is called node_transfer_ssh_user now. Rename it",
     "node_base_reserved_ports": "it is called cluster_ports now, the one list of all ports of a run: all of them are reserved. "
                                 "Write them there, and remove this name",
+    "preflight_compare": "it is called check_cluster_compare now, and read by playbooks/check_cluster.yml. Rename it",
     "preflight_hccl_ports": "it is called cluster_ports now, the one list of all ports of a run: these are its hccl. "
                             "Write them there, and remove this name",
     "preflight_master_port": "it is called cluster_ports now, the one list of all ports of a run: this is its master. "
                              "Write it there, and remove this name",
-    "preflight_compare": "it is called check_cluster_compare now, and read by playbooks/check_cluster.yml. Rename it",
     "preflight_report_dir": "it is called check_cluster_report_dir now, and read by playbooks/check_cluster.yml. Rename it",
     "preflight_strict": "it is called check_cluster_strict now. Rename it",
     "pretrain_master_port": "it is called cluster_ports now, the one list of all ports of a run: this is its master. "

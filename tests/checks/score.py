@@ -2,7 +2,8 @@
 
     PYTHONPATH=collections python -m tests.checks.score [CHECK …]
 
-The look is the preflight's own: its probe over ssh, its judgement. Exit status 1 when a fault was not found, or anybody was accused wrongly.
+The look is the preflight's own: its probe over ssh, its judgement; for the tier deep the playbook itself.
+Exit status 1 when a fault was not found, or anybody was accused wrongly.
 """
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ import yaml
 from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _probe, _reach
 
 from rehearsal import containers, nodes
+from tests.checks import deep
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -130,8 +132,17 @@ def main() -> int:
         healthy = play(cluster, {"on": []})
         print(f"{'healthy':20} {'clean' if not healthy else f'WRONG: {healthy}'}", flush=True)
         accused += len(healthy)
-        for row in rows:
-            findings = play(cluster, row)
+        measured = deep.Deep(FOLDER, cluster.run)
+        of_deep = deep.rows(rows)
+        # Last: what was installed is seen by the look as well.
+        for row in [*(row for row in rows if row not in of_deep), *([{}] if of_deep else []), *of_deep]:
+            if not row:
+                measured.install()
+                healthy = measured.look(row)
+                print(f"{'healthy, deep':20} {'clean' if not healthy else f'WRONG: {healthy}'}", flush=True)
+                accused += len(healthy)
+                continue
+            findings = measured.look(row) if row in of_deep else play(cluster, row)
             expected = {row["check"], *row.get("also", [])}
             there = any(check == row["check"] for _, check in findings)
             # Of a cut way between two nodes both may be named.

@@ -17,7 +17,7 @@ import torch
 
 from . import _distributed, _faults, npu
 from ._guard import not_in_rehearsal
-from .npu._devices import index_of
+from .npu._devices import current_device, index_of
 
 Function = Callable[..., Any]
 
@@ -192,6 +192,9 @@ def install() -> None:
     torch.nn.Module.npu = _stay
     torch.compile = _no_compile
     _distributed.install()
+    if _faults.FAULTS:
+        torch.Tensor.__matmul__ = _faults.matmul(torch.Tensor.__matmul__, current_device)
+        torch.distributed.all_reduce = _faults.all_reduce(torch.distributed.all_reduce, current_device)
 
 
 def redirect_cuda() -> None:

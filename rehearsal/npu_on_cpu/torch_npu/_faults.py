@@ -1,6 +1,7 @@
-"""Faults of pretend NPUs, switched on by the environment variable STANDIN_NPU_FAULT, for rehearsing the check of real ones.
+"""Faults of pretend NPUs, for rehearsing the checks of real ones.
 
-Its value names devices and what is wrong with each, as in ``1:hang,3:wrong``:
+The environment variable STANDIN_NPU_FAULT names devices and what is wrong with each, as in ``1:hang,3:wrong``; so do lines such as
+``npu_fault_1=hang`` of /etc/rehearsal/faults, where a pretend node's other faults stand:
 
 * ``absent``: it cannot be set, as one that is not there
 * ``broken``: what is moved to it ends in the message of a torch_npu without CANN's kernels (561103)
@@ -8,17 +9,32 @@ Its value names devices and what is wrong with each, as in ``1:hang,3:wrong``:
 * ``wrong``: a number is lost on the way to it
 * ``crash``: the process dies of SIGABRT on the way to it
 * ``hang``: what is moved to it never arrives
+* ``slow``: its matrix products take several times as long
+* ``wrongsum``: a number of each sum that it gets from all_reduce is wrong
+* ``hangsum``: it never comes out of an all_reduce
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import time
-from typing import Any
+from typing import Any, Callable
 
 import torch
 
-KINDS = ("absent", "broken", "nobf16", "wrong", "crash", "hang")
+KINDS = ("absent", "broken", "nobf16", "wrong", "crash", "hang", "slow", "wrongsum", "hangsum")
+SLOWER = 6
+
+
+def _lines() -> str:
+    """What the pretend node's file says, in the form of the variable."""
+    try:
+        with open(f"{os.environ.get('REHEARSAL_ROOT', '')}/etc/rehearsal/faults") as stream:
+            return ",".join(f"{device}:{kind}" for device, kind in re.findall(r"(?m)^npu_fault_(\d+)=(.*)$", stream.read()))
+    except OSError:
+        return ""
 
 
 def _read(text: str) -> dict[int, str]:
@@ -29,7 +45,7 @@ def _read(text: str) -> dict[int, str]:
     return faults
 
 
-FAULTS = _read(os.environ.get("STANDIN_NPU_FAULT", ""))
+FAULTS = _read(os.environ.get("STANDIN_NPU_FAULT", "") or _lines())
 
 
 def on_set(device: int) -> None:
@@ -53,3 +69,35 @@ def on_move(tensor: Any, device: int) -> Any:
         tensor = tensor.clone()
         tensor.view(-1)[:1] += 1
     return tensor
+
+
+def matmul(function: Callable[..., Any], device: Callable[[], int]) -> Callable[..., Any]:
+    """Wrap the product of tensors."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        begin = time.perf_counter()
+        result = function(*args, **kwargs)
+        if FAULTS.get(device()) == "slow":
+            time.sleep((SLOWER - 1) * (time.perf_counter() - begin))
+        return result
+
+    return call
+
+
+def all_reduce(function: Callable[..., Any], device: Callable[[], int]) -> Callable[..., Any]:
+    """Wrap torch.distributed.all_reduce."""
+
+    @functools.wraps(function)
+    def call(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        kind = FAULTS.get(device())
+        while kind == "hangsum":
+            time.sleep(60)
+        work = function(tensor, *args, **kwargs)
+        if kind == "wrongsum":
+            if work is not None:
+                work.wait()
+            tensor.view(-1)[:1] += 1
+        return work
+
+    return call

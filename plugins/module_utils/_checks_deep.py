@@ -1,0 +1,61 @@
+"""The rows of the table of checks (:mod:`_checks`) for the tiers deep and stress: the NPUs compute, and talk to each other."""
+from __future__ import annotations
+
+_ALONE = "torch_npu, one process a NPU"
+_WITHIN, _BETWEEN = "torch.distributed over hccl, in a node", "torch.distributed over hccl, pairs of nodes"
+_SHARE = "the median {usual} less check_cluster_bandwidth_share"
+_RIGHT = "all_reduce and all_to_all with right values within check_cluster_timeout"
+
+ROWS: tuple[dict[str, str], ...] = (
+    {"name": "deep_answer", "severity": "failure", "read": "cluster_check", "cause": "A node takes no part in the measurement",
+     "expected": "a result",
+     "remedy": "Look at what it says and at `journalctl -u ascend-check` there; the master port (cluster_ports) must be reachable."},
+    {"name": "npu_compute", "severity": "failure", "read": _ALONE, "cause": "An NPU does not compute",
+     "expected": "a matrix product, copies in its memory and from the host",
+     "remedy": "Run playbooks/conda_env.yml, whose check names the cause of many failures; look at `npu-smi info`, and reset or replace the NPU."},
+    {"name": "npu_value", "severity": "failure", "read": _ALONE, "cause": "An NPU computes or copies wrong values",
+     "expected": "the exact values of whole numbers",
+     "remedy": "Take the node out of the inventory group and have the NPU replaced: it would spoil a training without a word."},
+    {"name": "npu_slow", "severity": "warning", "read": _ALONE, "cause": "An NPU computes slowly",
+     "expected": "at most {factor} times (check_cluster_slow_factor) the median of {usual} ms",
+     "remedy": "Look for heat and a power limit (`npu-smi info -t temp`, `-t power`) and for another process: the slowest sets the pace of all.",
+     "source": "DLRover's node check: twice the median"},
+    {"name": "npu_memory_bandwidth", "severity": "warning", "read": _ALONE, "cause": "The memory of an NPU is slow",
+     "expected": "at least {least} GB/s, " + _SHARE,
+     "remedy": "Look at `npu-smi info -t ecc -i <NPU>`, and for another process."},
+    {"name": "host_copy", "severity": "warning", "read": _ALONE, "cause": "Copies from the host to an NPU are slow",
+     "expected": "at least {least} GB/s, " + _SHARE,
+     "remedy": "Compare speed and width of its link (`lspci -vv`, LnkSta) with those of the others; look for other load on the host."},
+    {"name": "collective_answer", "severity": "failure", "read": _WITHIN, "cause": "A collective of a node's own NPUs fails",
+     "expected": _RIGHT,
+     "remedy": "Look at the links between its NPUs (`npu-smi info -t topo`), and at the logs in ~/ascend/log of the training user."},
+    {"name": "collective_value", "severity": "failure", "read": _WITHIN, "cause": "A collective gives wrong values",
+     "expected": "the exact sums of whole numbers",
+     "remedy": "Take the node out of the inventory group, and measure again: a training would go on with wrong gradients."},
+    {"name": "node_bandwidth", "severity": "warning", "read": _WITHIN, "cause": "The NPUs of a node talk slowly to each other",
+     "expected": "at least {least} GB/s, " + _SHARE,
+     "remedy": "Look at `npu-smi info -t topo`, and for other load on the node."},
+    {"name": "pair_fails", "severity": "failure", "read": _BETWEEN, "cause": "A node fails with each other node, and they work without it",
+     "expected": _RIGHT,
+     "remedy": "Look at its links, modules and switch ports (`hccn_tool -i <NPU> -link -g`), or take it out of the inventory group.",
+     "source": "DLRover, NetworkCheckRendezvousManager"},
+    {"name": "pair_unsure", "severity": "failure", "read": _BETWEEN, "cause": "Two nodes fail with each other, and which is to blame cannot be told",
+     "expected": _RIGHT,
+     "remedy": "Where both work with others, look at the way between them (`hccn_tool -i <NPU> -ping -g address <address>`); else at both."},
+    {"name": "pair_bandwidth", "severity": "warning", "read": _BETWEEN, "cause": "A node is slow with each other node",
+     "expected": "at least {least} GB/s, " + _SHARE,
+     "remedy": "Look at its links: speed, errors, module (`hccn_tool -i <NPU> -speed -g`, `-stat -g`, `-optical -g`)."},
+    {"name": "way_bandwidth", "severity": "warning", "read": _BETWEEN, "cause": "Two nodes are slow with each other",
+     "expected": "at least {least} GB/s, " + _SHARE,
+     "remedy": "Look at the switches between them: a link that is down, or taken by others."},
+    {"name": "all_nodes", "severity": "failure", "read": "torch.distributed over hccl, all nodes", "cause": "All nodes together fail",
+     "expected": _RIGHT,
+     "remedy": "Each works alone, and in pairs where there are three or more: look at the logs in ~/ascend/log of the training user on the nodes named, "
+               "and at the way between them."},
+    {"name": "below_limit", "severity": "failure", "read": "all measurements", "cause": "A figure is below the site's limit",
+     "expected": "at least {least} ({figure} in check_cluster_limits)",
+     "remedy": "Look at that NPU or node in checks.html, or set another limit."},
+    {"name": "drift", "severity": "warning", "read": "the same for check_cluster_stress_minutes", "cause": "A figure falls with time",
+     "expected": "in the last third of the time at most {percent} % less than in the first (check_cluster_bandwidth_share)",
+     "remedy": "Look for heat (`npu-smi info -t temp`) and for other load: a long training would slow down, too.", "tier": "stress"},
+)
