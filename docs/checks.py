@@ -8,7 +8,7 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from ansible_collections.ascend.cluster.plugins.module_utils._checks import TABLE, Check
+from ansible_collections.ascend.cluster.plugins.module_utils._checks import TABLE, Check, offer
 
 PAGE = Path(__file__).resolve().parent / "checks.md"
 
@@ -18,7 +18,7 @@ def _cell(text: str) -> str:
 
 
 def _row(check: Check) -> str:
-    cells = (check.read, check.cause, check.expected, check.remedy, check.source)
+    cells = (check.read, check.cause, check.expected, check.remedy + offer(check), check.source)
     return f"| `{check.name}` | {check.severity} | {check.tier} | {' | '.join(map(_cell, cells))} |"
 
 

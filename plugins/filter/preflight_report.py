@@ -20,7 +20,7 @@ options:
     type: list
     required: true
   settings:
-    description: What is expected; see role preflight, C(__preflight_settings).
+    description: What is expected; see role preflight, C(__preflight_settings). Of C(profile), a path on the controller, the file is read.
     type: dict
     required: true
 """
@@ -32,13 +32,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(message) (empty when there is nothing to refuse), C(summary) and C(count).
+  description: C(message) (empty when there is nothing to refuse), C(warnings), C(summary), C(count), C(result) and C(profile), of this cluster.
   type: dict
 """
 
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _probe, _reach
+from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _probe, _profile, _reach
 
 
 def preflight_report(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], errors: Sequence[str],
@@ -50,7 +50,8 @@ def preflight_report(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, A
         nodes[host] = dict(judged if judged is not None else _probe.node({}, settings, host))
         if "__preflight_connected" in hostvars[host]:
             nodes[host]["reach"] = _reach.read(hostvars[host]["__preflight_listened"], hostvars[host]["__preflight_connected"])
-    return _findings.report(nodes, errors, settings)
+    profile, problems = _profile.load(settings["profile"]) if settings.get("profile") else ({}, [])
+    return _findings.report(nodes, [*errors, *problems], {**settings, "profile": profile, "profile_path": settings.get("profile")})
 
 
 class FilterModule:

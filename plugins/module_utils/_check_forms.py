@@ -8,11 +8,15 @@ from typing import Any, Mapping, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils import _deep_page
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import TABLE
+from ansible_collections.ascend.cluster.plugins.module_utils._probe_fabric import listed
 
 # docs/checks.schema.json describes it.
 SCHEMA = 1
-# Facts that are the same on all nodes of a good cluster.
-ATTRIBUTES = ("npus", "npu_name", "driver", "firmware", "system", "kernel", "arch", "python", "processors", "memory_gib", "mtu")
+# Of the NPUs' own network.
+NPU_ATTRIBUTES = ("netmask", "tls", "mtu", "speed")
+# Facts that are the same on all nodes of a good cluster; npu_…: of its NPUs.
+ATTRIBUTES = ("npus", "npu_name", "driver", "firmware", "system", "kernel", "arch", "python", "processors", "memory_gib", "mtu",
+              *(f"npu_{name}" for name in NPU_ATTRIBUTES))
 
 
 def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], time: str) -> dict[str, Any]:
@@ -36,7 +40,16 @@ def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence
             "checks": sum(check.tier not in ("deep", "stress") for check in TABLE), "measured": {},
             "errors": list(errors), "findings": listed,
             "nodes": {name: {"answered": bool(data["facts"]), "job": data["job"],
-                             **{key: data["facts"].get(key, "") for key in ATTRIBUTES}} for name, data in nodes.items()}}
+                             **{key: data["facts"].get(key, "") for key in ATTRIBUTES},
+                             **{f"npu_{key}": _of_npus(data["facts"].get("fabric", {}), key) for key in NPU_ATTRIBUTES}} for name, data in nodes.items()}}
+
+
+def _of_npus(fabric: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """Word a value of a node's NPUs: the one that all have, else each with its NPUs."""
+    by_value: dict[str, list[int]] = {}
+    for device, npu in fabric.items():
+        by_value.setdefault(str(npu[name]) or "unknown", []).append(int(device))
+    return next(iter(by_value)) if len(by_value) == 1 else "; ".join(f"{value} on NPU {listed(devices)}" for value, devices in by_value.items())
 
 
 def as_json(found: Mapping[str, Any]) -> str:
@@ -79,7 +92,8 @@ def _label(text: str) -> str:
 def usual(found: Mapping[str, Any]) -> dict[str, Any]:
     """Tell for each attribute what most of the nodes that answered have."""
     answered = [data for data in found["nodes"].values() if data["answered"]]
-    return {key: Counter(data[key] for data in answered).most_common(1)[0][0] if answered else "" for key in ATTRIBUTES}
+    told = {key: Counter(data[key] for data in answered if data[key] != "") for key in ATTRIBUTES}
+    return {key: values.most_common(1)[0][0] if values else "" for key, values in told.items()}
 
 
 _STYLE = ("body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:3px 7px;text-align:left;"
@@ -109,7 +123,7 @@ def as_html(found: Mapping[str, Any]) -> str:
     head = "".join(f"<th>{name}" for name in ATTRIBUTES)
     rows = f"<tr><th>most have{''.join(f'<th>{text(str(most[key]))}' for key in ATTRIBUTES)}"
     for node, data in found["nodes"].items():
-        cells = "".join(f"<td class={'odd' if data[key] != most[key] else 'same'}>{text(str(data[key]))}" for key in ATTRIBUTES)
+        cells = "".join(f"<td class={'odd' if data[key] not in ('', most[key]) else 'same'}>{text(str(data[key]))}" for key in ATTRIBUTES)
         rows += f"<tr><th>{text(node)}" + (cells if data["answered"] else f"<td class=failure colspan={len(ATTRIBUTES)}>gave no answer")
     parts.append(f"<table><caption>Nodes by attributes</caption><tr><th>node{head}{rows}</table>")
     return "\n".join(parts) + "\n"

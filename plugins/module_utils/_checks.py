@@ -32,8 +32,12 @@ class Check(NamedTuple):
     source: str = ""
     # When it is looked at: in every preflight, or where check_cluster_tier says so.
     tier: str = "quick"
+    # What check_cluster_fix calls the way to mend it, where there is a safe one; OFFERS tells what it does.
+    fix: str = ""
 
 
+OFFERS = {"firewall": "opens firewalld, ufw or nftables for these ports and the nodes' addresses", "limits": "makes a drop-in for the unit",
+          "npu_address": "sets what /etc/hccn.conf has for such an NPU", "tls_switch": "does that"}
 _HDK = "Install the vendor's driver and firmware (HDK)."
 _VENDOR_LIMITS = "Ascend/mind-cluster, ascend_fd_tk/core/config/threshold_config.py"
 _EVENTS = "Ascend/mind-cluster, ascend_fd/configuration/kg-config.json"
@@ -86,7 +90,8 @@ TABLE = (
           "Lower vm.nr_hugepages (`sysctl vm.nr_hugepages`, /etc/sysctl.d, hugepages= of the kernel's command line): ranks cannot have that memory."),
     Check("limits", "node", "warning", "systemctl show", "A limit of the training is low", "{wanted}",
           "Set it in the unit (pretrain_unit_template) or in a drop-in (`systemctl edit {unit}`), or the default in /etc/systemd/system.conf; "
-          "look for one that lowers it with `systemctl cat {unit}`.", "Too many open files; Resource temporarily unavailable; memory that HCCL cannot pin"),
+          "look for one that lowers it with `systemctl cat {unit}`.",
+          "Too many open files; Resource temporarily unavailable; memory that HCCL cannot pin", fix="limits"),
     Check("roots_files", "node", "warning", "find, in runs, checkpoints and logs", "Files of root lie where the training user writes", "files of its own alone",
           "Somebody ran a training, or copied a checkpoint, as root: give them to the training user (`chown -h`), or move them away; a save over them fails."),
     Check("disk_health", "node", "warning", "smartctl -H, else nvme smart-log", "A disk says that it is failing", "PASSED, OK or no critical warning",
@@ -113,11 +118,11 @@ TABLE = (
     Check("firewall", "network", "warning", "firewalld, ufw, nftables, iptables", "A firewall is active",
           "none between the nodes, or rules that let them reach each other",
           "Let the nodes' addresses in: {ports} (cluster_ports) and the ephemeral range ({ephemeral}), which torch and gloo use between all nodes: {how}.",
-          "EI0006 without a name where a port is dropped"),
+          "EI0006 without a name where a port is dropped", fix="firewall"),
     Check("reach_in", "network", "failure", "a listener on every node, connections from all others", "Others do not reach this node",
           "every node to reach every other on these ports",
           "Let the nodes' addresses in on this node (firewalld, ufw, nftables, security group), and look at the way between. The run needs "
-          "cluster_ports and the ephemeral range between all nodes.", "EI0006 without a name where a port is dropped", "reach"),
+          "cluster_ports and the ephemeral range between all nodes.", "EI0006 without a name where a port is dropped", "reach", fix="firewall"),
     Check("reach_out", "network", "failure", "a listener on every node, connections from all others", "This node does not reach others",
           "every node to reach every other on these ports",
           "Look at the rules for what goes out on this node, at its routes, and at the way between.", "", "reach"),
@@ -203,7 +208,7 @@ TABLE = (
           "Look at the gateway and the detection address (`hccn_tool -i <NPU> -gateway -g`, `-netdetect -g`), and at the switch.",
           "Ascend/mind-cluster, _check_net_health; DCMI manual"),
     Check("npu_address", "fabric", "failure", _HCCN.format("ip"), "An NPU has no address of its own", "an address for each",
-          "Set it: `hccn_tool -i <NPU> -ip -s address <address> netmask <mask>` on the node.", "facts of users: EI0006, EI0015"),
+          "Set it: `hccn_tool -i <NPU> -ip -s address <address> netmask <mask>` on the node.", "facts of users: EI0006, EI0015", fix="npu_address"),
     Check("hccn_conf", "fabric", "failure", "/etc/hccn.conf", "/etc/hccn.conf names another address than the NPU has", "the address that the NPU has",
           "Set the right one with `hccn_tool -i <NPU> -ip -s …`, which writes both; after a restart that of the file counts.",
           "vllm-project/vllm-ascend#16847"),
@@ -215,7 +220,8 @@ TABLE = (
           "a gateway where the NPUs lie in more than one subnet",
           "Set it: `hccn_tool -i <NPU> -gateway -s gateway <address>`, or put all NPUs into one subnet."),
     Check("tls_switch", "fabric", "failure", _HCCN.format("tls"), "The TLS switch of NPUs differs", "{usual}, as on {count} of {total} NPUs",
-          "Set the same everywhere: `hccn_tool -i <NPU> -tls -s enable {usual}`.", "EI0016 and EI0006 of HCCL; the answer of nine public threads"),
+          "Set the same everywhere: `hccn_tool -i <NPU> -tls -s enable {usual}`.",
+          "EI0016 and EI0006 of HCCL; the answer of nine public threads", fix="tls_switch"),
     Check("tls_certificate", "fabric", "failure", _HCCN.format("tls"), "A certificate of an NPU has expired while TLS is on",
           "valid certificates, or TLS off on all NPUs",
           "Load new certificates (`hccn_tool -i <NPU> -tls -s …`), or switch TLS off on all: `hccn_tool -i <NPU> -tls -s enable 0`."),
@@ -261,6 +267,10 @@ TABLE = (
           "{usual}, as on {count} of {total} nodes",
           "NFS knows users by number: give cluster_user the same uid and gid on all nodes (usermod -u, groupmod -g); "
           "node_base_uid sets them where the user is made."),
+    Check("profile_failure", "comparison", "failure", "check_cluster_profile", "{attribute} is not that of the profile", "{usual}, as in {profile}",
+          "{remedy} Or write the profile anew from a good cluster (check_cluster_profile_write)."),
+    Check("profile_warning", "comparison", "warning", "check_cluster_profile", "{attribute} is not that of the profile", "{usual}, as in {profile}",
+          "{remedy} Or write the profile anew from a good cluster (check_cluster_profile_write)."),
     Check("clock_equal", "comparison", "failure", "date", "The clock differs from the other nodes",
           "at most {max_clock_skew_seconds} s (preflight_max_clock_skew_seconds)",
           "Start chrony or another time service there."),
@@ -277,4 +287,9 @@ def finding(name: str, found: str, **words: Any) -> Finding:
     """
     check = CHECKS[name]
     return {"check": name, "severity": check.severity, "found": found, "cause": check.cause.format(**words),
-            "expected": check.expected.format(**words), "remedy": check.remedy.format(**words)}
+            "expected": check.expected.format(**words), "remedy": check.remedy.format(**words) + offer(check)}
+
+
+def offer(check: Check) -> str:
+    """Say how a finding of a check can be mended by us; "" where it cannot."""
+    return f" `ansible-playbook playbooks/check_cluster.yml -e check_cluster_fix={check.fix}` {OFFERS[check.fix]}." if check.fix else ""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms
+from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms, _profile
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import CHECKS, RUNNING, Finding
 from ansible_collections.ascend.cluster.plugins.module_utils._compare import compare
 from ansible_collections.ascend.cluster.plugins.module_utils._reach import judge as judge_reach
+from ansible_collections.ascend.cluster.plugins.module_utils._reach import let_in
 
 
 def fold_names(hosts: Sequence[str]) -> str:
@@ -73,22 +74,27 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
         nodes: what :func:`_probe.node` returned, by name, in the order of the inventory.
         errors: messages about the inventory and the plan.
         settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures), ``time``, ``ranks`` (by node),
-            ``checkpoint`` (what _parallel_plan says of one; {} where that is not known) and ``checkpoint_path``.
+            ``checkpoint`` (what _parallel_plan says of one; {} where that is not known), ``checkpoint_path``, and where there is one
+            ``profile`` (as :func:`_profile.read` returns it) with ``profile_path``.
 
     Returns:
         ``message``: for the refusal, "" when there is nothing to refuse; ``warnings``: what is told and refuses nothing,
         "" when there is none; ``summary``: one line about the nodes; ``count``: number of different findings that refuse; ``result``:
-        all of it, see :func:`_check_forms.result`.
+        all of it, see :func:`_check_forms.result`; ``profile``: of this cluster, see :func:`_profile.make`.
     """
     between = compare(nodes, settings)
     reach = {host: data["reach"] for host, data in nodes.items() if data.get("reach")}
-    for host, items in judge_reach(reach).items():
+    held = _profile.hold(nodes, settings["profile"], settings["profile_path"]) if settings.get("profile") else {}
+    for host, items in [*judge_reach(reach).items(), *held.items()]:
         between[host] += items
+    proved = let_in(reach) if len(reach) == len(nodes) else set()
     refusing: dict[str, list[Finding]] = {}
     told: dict[str, list[Finding]] = {}
     counted: dict[str, list[Finding]] = {}
     for host, data in nodes.items():
         for item in [*data["findings"], *between[host]]:
+            if item["check"] == "firewall" and host in proved:
+                continue
             # A node alone trains over its own links.
             alone = len(nodes) == 1 and CHECKS[item["check"]].area == "fabric"
             refuses = (item["severity"] == "failure" and not alone) or settings.get("strict")
@@ -96,8 +102,9 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
             counted.setdefault(host, []).append({**item, "severity": "failure" if refuses else "warning"})
     count, words = message("finding", errors, refusing, len(nodes), after=" Nothing has been changed.")
     _, warnings = message("warning", [], told, len(nodes))
-    return {"message": words, "count": count, "warnings": warnings, "summary": summary(nodes),
-            "result": _check_forms.result(counted, errors, nodes, str(settings.get("time", "")))}
+    time = str(settings.get("time", ""))
+    return {"message": words, "count": count, "warnings": warnings, "summary": summary(nodes), "profile": _profile.make(nodes, time),
+            "result": _check_forms.result(counted, errors, nodes, time)}
 
 
 def summary(nodes: Mapping[str, Mapping[str, Any]]) -> str:

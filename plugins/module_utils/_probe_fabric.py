@@ -161,13 +161,16 @@ def unjudged(fabric: Fabric) -> int:
     return sum(all(_missing(fabric, device, query) == "unsupported" for query in ("link", "net_health", "ip", "tls")) for device in fabric)
 
 
-def facts(fabric: Fabric) -> dict[str, dict[str, Any]]:
-    """Keep what is compared between NPUs, by number."""
+def facts(fabric: Fabric, values: Values) -> dict[str, dict[str, Any]]:
+    """Keep what is compared between NPUs, by number; and what /etc/hccn.conf has for one without an address."""
     kept: dict[str, dict[str, Any]] = {}
+    conf = _hccn_tool.read_conf("\n".join(values.get("hccn_conf", [])))
     for device in fabric:
         address, tls = value(fabric, device, "ip"), value(fabric, device, "tls")
         kept[str(device)] = {
             "address": address["address"] if address else "", "netmask": address["netmask"] if address else "",
             "gateway": value(fabric, device, "gateway") or "", "tls": tls["switch"] if tls else "",
-            "mtu": value(fabric, device, "mtu") or "", "speed": value(fabric, device, "speed") or ""}
+            "mtu": value(fabric, device, "mtu") or "", "speed": value(fabric, device, "speed") or "",
+            "no_address": _missing(fabric, device, "ip") == "not_set",
+            **{f"conf_{key}": conf.get(device, {}).get(key, "") for key in ("address", "netmask")}}
     return kept

@@ -145,16 +145,24 @@ def _memory(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[
             yield finding("memory_limit", f"{int(limit) / 1024 / _GIB:.1f} GiB of {total / _GIB:.1f} in {place}")
 
 
-def _limits(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
-    tasks = _TASKS_PER_RANK * int(settings["nproc_per_node"])
-    least = {"LimitNOFILESoft": _OPEN_FILES, "LimitNPROCSoft": tasks, "DefaultLimitNPROCSoft": tasks, "TasksMax": tasks}
+def low_limits(values: Values, settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Tell which limits are low: the property of systemd, what it is, and what it has to be at least; Default…: the service manager's own."""
+    tasks = str(_TASKS_PER_RANK * int(settings["nproc_per_node"]))
+    least = {"LimitNOFILE": str(_OPEN_FILES), "LimitNPROC": tasks, "DefaultLimitNPROC": tasks, "TasksMax": tasks, "LimitMEMLOCK": "infinity"}
+    low = []
     for line in values.get("unit_limit", []):
         name, _, value = line.partition("=")
+        name = name.replace("Soft", "")
+        wanted = least.get(name, "0")
+        if value.isdecimal() and value not in _UNLIMITED and (wanted == "infinity" or int(value) < int(wanted)):
+            low.append((name, value, wanted))
+    return low
+
+
+def _limits(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
+    for name, value, wanted in low_limits(values, settings):
         where = "of the service manager (/etc/systemd/system.conf)" if name.startswith("Default") else f"of {settings['unit']}"
-        if name in least and value.isdecimal() and int(value) < least[name]:
-            yield finding("limits", f"{name.replace('Soft', '')} {where} is {value}", wanted=f"at least {least[name]}", unit=settings["unit"])
-        elif name == "LimitMEMLOCKSoft" and value not in _UNLIMITED and value.isdecimal():
-            yield finding("limits", f"LimitMEMLOCK {where} is {value}", wanted="infinity", unit=settings["unit"])
+        yield finding("limits", f"{name} {where} is {value}", wanted=wanted if wanted == "infinity" else f"at least {wanted}", unit=settings["unit"])
 
 
 def _disks(values: Values) -> Iterable[Finding]:

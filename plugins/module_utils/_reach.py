@@ -23,6 +23,15 @@ def read(listened: Mapping[str, Any], connected: Mapping[str, Any]) -> dict[str,
             "unreached": [[peer, int(port), why] for peer, port, why in unreached]}
 
 
+def let_in(nodes: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Name the nodes that every other one has reached on every port: whatever firewall they have lets the run pass."""
+    most = max((len(data["listening"]) for data in nodes.values()), default=0)
+    if not most or len(nodes) < 2 or not all(data["tried"] for data in nodes.values()):
+        return set()
+    missed = {peer for data in nodes.values() for peer, _, _ in data["unreached"]}
+    return {host for host, data in nodes.items() if len(data["listening"]) == most and host not in missed}
+
+
 def judge(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Finding]]:
     """Find by node who is not reached, and who does not reach others.
 

@@ -235,6 +235,39 @@ def test_hccn_conf_agrees_with_the_devices_until_a_fault_says_otherwise(node: No
     assert read()[3]["address"] == "10.20.1.4"
 
 
+def test_what_hccn_tool_sets_stays_and_is_kept_in_its_file(node: Node) -> None:
+    assert node.run(HARDWARE).returncode == 0
+    node.faults("tls_3=1", "ip_3=none")
+    assert (ask(node, "tls")["switch"], ask(node, "ip").kind) == (1, "not_set")
+    assert node.run(HCCN_TOOL, *["-i", "3", "-tls", "-s", "enable", "0"]).stdout == "Cmd executed successfully!\n"
+    assert node.run(HCCN_TOOL, *["-i", "3", "-ip", "-s", "address", "10.20.7.7", "netmask", "255.255.255.0"]).stdout == "Cmd executed successfully!\n"
+    assert (ask(node, "tls")["switch"], ask(node, "ip")) == (0, {"address": "10.20.7.7", "netmask": "255.255.255.0"})
+    conf = _hccn_tool.read_conf(node.read("/etc/hccn.conf"))
+    assert (conf[3]["address"], conf[3]["netmask"], conf[3]["tls_enable"], conf[4]["address"]) == ("10.20.7.7", "255.255.255.0", "0", "10.20.1.5")
+    assert ask(node, "tls", 4)["switch"] == 0
+    preset = node.run(HCCN_TOOL, *["-i", "4", "-tls", "-s", "enable", "1"]).stdout
+    assert preset.startswith("[Warning] The currently loaded is a preset certificate") and preset.endswith("\nCmd executed successfully!\n")
+    assert ask(node, "tls", 4)["switch"] == 1
+
+
+@pytest.mark.parametrize("question", ["-i 3 -tls -s enable 2", "-i 3 -tls -s 0", "-i 3 -ip -s address 10.20.7.7", "-i 3 -ip -s address x netmask 255.0.0.0",
+                                      "-i 9 -tls -s enable 0"])
+def test_hccn_tool_sets_nothing_that_it_does_not_know(node: Node, question: str) -> None:
+    node.run(HARDWARE)
+    before = node.read("/etc/hccn.conf")
+    answer = node.run(HCCN_TOOL, *question.split())
+    assert answer.returncode != 0 and "success" not in answer.stdout and node.read("/etc/hccn.conf") == before
+
+
+def test_a_setting_that_fails_and_one_that_is_lost(node: Node) -> None:
+    node.run(HARDWARE)
+    node.faults("tls_3=1", "set_fails_3", "tls_4=1", "set_lost_4")
+    answers = [node.run(HCCN_TOOL, "-i", str(device), *["-tls", "-s", "enable", "0"]) for device in (3, 4)]
+    assert [(answer.returncode, answer.stdout) for answer in answers] == [(1, ""), (0, "Cmd executed successfully!\n")]
+    assert answers[0].stderr == "Cmd execute failed!\n"
+    assert [ask(node, "tls", device)["switch"] for device in (3, 4)] == [1, 1]
+
+
 def test_another_driver_and_firmware(node: Node) -> None:
     for part in ("driver", "firmware"):
         path = f"usr/local/Ascend/{part}/version.info"

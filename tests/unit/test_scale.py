@@ -2,9 +2,14 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import yaml
+from ansible_collections.ascend.cluster.plugins.module_utils import _findings
+
+from tests.unit.test_probe import SETTINGS, judge
 
 ROOT = Path(__file__).parents[2]
 NODES = 512
@@ -56,3 +61,36 @@ def test_ranks_and_the_state_of_the_job_are_worked_out_once_for_all_roles(tmp_pa
     counts = {path.name: path.stat().st_size for path in (tmp_path / "counts").iterdir()}
     assert counts["address"] == NODES
     assert counts["job"] == NODES
+
+
+def judged(number, odd):
+    """What the preflight's filter makes of a node with eight NPUs, the odd ones otherwise in all that is compared."""
+    npu = {"netmask": "255.255.255.0" if odd else "255.255.0.0", "gateway": "", "tls": int(odd), "mtu": 4096 if odd else 1500, "speed": 200000 - odd}
+    facts = {**judge()["facts"], "npus": 8, "npu_name": "910B2" if odd else "910B3", "driver": f"24.{odd}", "firmware": f"7.{odd}", "kernel": f"5.{odd}",
+             "system": f"openEuler {odd}", "mtu": f"{1500 + odd}", "memory_gib": 1511 - 100 * odd, "processors": f"{192 - odd}", "clock_offset": 100 * odd,
+             "fabric": {str(device): {**npu, "address": f"10.{20 + number // 250}.{number % 250}.{device + 1}"} for device in range(8)}}
+    return {"findings": [], "job": "inactive", "facts": facts}
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["all alike", "half of them odd"])
+def test_judging_the_nodes_takes_twice_the_steps_for_twice_the_nodes(half):
+    """Lines of Python that run, counted."""
+
+    def steps(count):
+        nodes = {f"node{number}": judged(number, half and number % 2) for number in range(count)}
+        counted = 0
+
+        def trace(_frame, event, _argument):
+            nonlocal counted
+            counted += event == "line"
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            _findings.report(nodes, [], {**SETTINGS, "nproc_per_node": 8})
+        finally:
+            sys.settrace(before)
+        return counted
+
+    assert steps(64) < 2.2 * steps(32)
