@@ -8,6 +8,7 @@ for others: plans that need the same patches are asked in a process of their own
 """
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -93,7 +94,9 @@ def start(words: list[str], world: real_plans.World) -> Iterator[str]:
         raise real_plans.RefusedError("--use-checkpoint-args requires --load argument")
     if args.yaml_cfg is not None:
         raise real_plans.RefusedError("a yaml file holds another plan than the command line")
+    asked = argparse.Namespace(**vars(args))
     initialize.validate_args(args, {"tokenizer_type": "GPT2BPETokenizer"})
+    real_plans.compare(asked, args)
     yield "micro batches"
     global_vars.set_global_variables(args, build_tokenizer=False)
     global_vars._GLOBAL_TOKENIZER = SimpleNamespace(vocab_size=real_plans.VOCABULARY, eod=0)

@@ -123,6 +123,13 @@ def answer(question: dict[str, Any], world: World, start: Start, folders: Folder
         return refusal(stage, error, said.getvalue())
 
 
+def compare(asked: argparse.Namespace, args: argparse.Namespace) -> None:
+    """Raise RefusedError where validate_args has silently made other parallel sizes."""
+    for name in ("tensor_model_parallel_size", "pipeline_model_parallel_size"):
+        if getattr(asked, name) != getattr(args, name):
+            raise RefusedError(f"{name} was made {getattr(args, name)}, asked {getattr(asked, name)}")
+
+
 def refusal(stage: str, error: BaseException, said: str = "") -> dict[str, Any]:
     """The answer that an exception is."""
     frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -32,13 +32,6 @@ def join(world: real_plans.World, rank: int) -> None:
     initialize._initialize_distributed()
 
 
-def compare(asked: argparse.Namespace, args: argparse.Namespace) -> None:
-    """Raise RefusedError where validate_args has silently made other parallel sizes."""
-    for name in ("tensor_model_parallel_size", "pipeline_model_parallel_size"):
-        if getattr(asked, name) != getattr(args, name):
-            raise real_plans.RefusedError(f"{name} was made {getattr(args, name)}, asked {getattr(asked, name)}")
-
-
 def start(words: list[str], world: real_plans.World) -> Iterator[str]:
     """Do what pretrain() does before the first iteration; yield the name of each step before it is done."""
     yield "parse_args"
@@ -49,7 +42,7 @@ def start(words: list[str], world: real_plans.World) -> Iterator[str]:
     if args.use_checkpoint_args and args.load is None:  # initialize.py:47-49
         raise real_plans.RefusedError("--use-checkpoints-args requires --load argument")
     initialize.validate_args(args, {"tokenizer_type": "GPT2BPETokenizer"})
-    compare(asked, args)
+    real_plans.compare(asked, args)
     yield "micro batches"
     global_vars.set_args(args)
     global_vars._GLOBAL_NUM_MICROBATCHES_CALCULATOR = None
