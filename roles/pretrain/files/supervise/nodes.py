@@ -139,7 +139,8 @@ class Nodes:
 
         def order(name: str) -> tuple[Any, ...]:
             report = self.reports.get(name, {})
-            return (not self.is_lost(name, now, limit), not (report.get("failed") or report.get("rc")), self.phase(name) != UNABLE,
+            failed = report.get("failed") or (self.phase(name) == EXITED and report.get("rc"))
+            return (not self.is_lost(name, now, limit), not failed, self.phase(name) != UNABLE,
                     report.get("generation") == generation, phases[self.phase(name)], self.heard[name])
 
         return heapq.nsmallest(SHOWN, self.names, key=order)
