@@ -6,12 +6,13 @@
 # make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
 # make bench-checks what a look at 2, 16 and 64 hosts costs the controller; ARGS=--write-docs writes it into docs/checks.md
+# make bench-run   the supervisors of a run: 16 real ones, and a hub with 256 and 1,000 members (docs/run.md)
 # make test-vm     sharing by NFS, on two virtual machines
 # make clean       remove everything that these made
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-faults test-checks test-upstream check-upstream test-vm bench bench-checks lint unit shim molecule clean
+.PHONY: rehearsal test test-faults test-checks test-upstream check-upstream test-vm bench bench-checks bench-run lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -88,6 +89,10 @@ bench: .rehearsal/bench/venv/.done
 # Hosts that are not there: no nodes are needed. Alone on the machine, please.
 bench-checks: $(VENV)/.done
 	python -m bench.checks $(ARGS)
+
+# Alone on the machine, please. ARGS=--write-docs: into docs/run.md.
+bench-run: $(VENV)/.done
+	PYTHONPATH=roles/pretrain/files python -m bench.run $(ARGS)
 
 # A cluster folder of its own.
 test-vm: export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.rehearsal/molecule-nfs
