@@ -65,7 +65,7 @@ def test_a_list_that_cannot_be_used(change: dict[str, Any], words: list[str]) ->
     assert all(word in errors[0] for word in words), errors
 
 
-@pytest.mark.parametrize("change", [{"supervisor": 1024}, {"device": "65535"}, {"master": 7000}, {"supervisor": 6016}])
+@pytest.mark.parametrize("change", [{"supervisor": 1024}, {"device": "65535"}, {"master": "7000-7015"}, {"master": "7000-7099"}, {"supervisor": 6016}])
 def test_a_list_of_other_ports(change: dict[str, Any]) -> None:
     assert port_errors({**PORTS, **change}) == []
 
