@@ -1,6 +1,7 @@
 """Supervisors in tests: settings, a coordinator with members that are played, and real ones on this machine."""
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from supervise import processes
+from supervise import ask, processes
+from supervise import config as config_file
 from supervise.config import Config, Times
 from supervise.coordinator import Coordinator
 from supervise.nodes import checked
@@ -90,7 +92,7 @@ def python():
 PYTHON = python()
 
 
-def until(condition, what, seconds=60.0):
+def until(condition, what, seconds=120.0):
     """Wait for something that comes; generous, as a machine may be busy."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -109,7 +111,7 @@ def free_address():
         return f"127.{1 + pid % 200}.{1 + pid // 200 % 250}.", probe.getsockname()[1]
 
 
-TIMES = {"beat": 0.3, "lost": 2.5, "orphan": 4, "form": 30, "first": 30, "hang": 3, "dump": 3, "grace": 5, "save": 30, "tail": 2, "backoff": 0.1}
+TIMES = {"beat": 0.3, "lost": 30, "orphan": 60, "form": 60, "first": 60, "hang": 60, "dump": 3, "grace": 5, "save": 30, "tail": 60, "backoff": 0.1}
 
 
 class Cluster:
@@ -148,27 +150,33 @@ class Cluster:
     def change(self, name, **settings):
         self.write(name, {**json.loads(self.config(name).read_text()), **settings})
 
-    def start(self, *names):
+    def start(self, *names, **environment):
         for name in names or self.names:
             with (self.folder / f"{name}.out").open("ab") as output:
-                self.processes[name] = subprocess.Popen([PYTHON, str(PROGRAM), "run", str(self.config(name))], stdout=output, stderr=output)
+                self.processes[name] = subprocess.Popen([PYTHON, str(PROGRAM), "run", str(self.config(name))], stdout=output, stderr=output, env={**os.environ, **environment})
         return self
 
     def said(self, name):
         return (self.folder / f"{name}.out").read_text()
 
-    def ask(self, name="n0", *words, what="status"):
+    def ask(self, name="n0", what="status", full=False, after=None, who="ann"):
+        """As the program asks, without the start of a process."""
+        found = config_file.load(str(self.config(name)))
+        return asyncio.run(ask.ask(found, found.token(), {"what": what, "full": full, "after": after, "who": who}))
+
+    def command(self, name, what, *words):
+        """By the program itself."""
         done = subprocess.run([PYTHON, str(PROGRAM), "ask", what, str(self.config(name)), *words], capture_output=True, text=True, check=False)
         assert done.returncode in (0, 4), done.stderr
         return json.loads(done.stdout)
 
-    def until(self, condition, name="n0", seconds=60.0, words=()):
+    def until(self, condition, name="n0", seconds=120.0):
         """Ask until the answer is as wanted."""
         seen = {}
 
         def look():
             seen.clear()
-            seen.update(self.ask(name, *words))
+            seen.update(self.ask(name))
             return "error" not in seen and condition(seen)
 
         until(look, lambda: f"{seen}\n" + "\n".join(self.said(one) for one in self.processes), seconds)
@@ -178,7 +186,7 @@ class Cluster:
         """Wait until it trains."""
         return self.until(lambda told: told["state"] == "running" and told["training"]["iteration"] >= iteration)
 
-    def end(self, *names, seconds=60.0):
+    def end(self, *names, seconds=120.0):
         """Wait for the supervisors to end; their statuses, and the result that each wrote."""
         names = names or tuple(self.names)
         until(lambda: all(self.processes[name].poll() is not None for name in names),

@@ -4,11 +4,11 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from supervise import status
 from supervise.config import Checkpoints
 from supervise.coordinator import Coordinator
 from supervise.nodes import checked
+
 from tests.unit.supervise_tools import Fleet, config
 
 
@@ -243,7 +243,7 @@ def test_from_the_beginning_is_said():
     fleet.wait(30)
     fleet.ready()
     assert (fleet.c.phase, fleet.c.view()["load"], status.brief(fleet.c)["training"]["loaded"]) == ("running", 0, 0)
-    assert {"event": "load", "iteration": 0, "beginning": True}.items() <= [one for one in fleet.c.events if one["event"] == "load"][0].items()
+    assert {"event": "load", "iteration": 0, "beginning": True}.items() <= next(one for one in fleet.c.events if one["event"] == "load").items()
 
 
 def test_a_checkpoint_that_is_whole_no_longer_is_not_passed_over():

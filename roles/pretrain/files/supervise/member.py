@@ -142,9 +142,11 @@ class Member:
             why = f"cannot start: {error}"
         by_itself = not self._ending
         if by_itself and code:
-            why = why or ranks.last_words(self.config.run_dir, self.job.stderr) or f"the launch script ended with status {code}"
+            words = ranks.last_words(self.config.run_dir, self.job.stderr) or f"the launch script ended with status {code}"
+            told = None if why else ranks.torchrun_says(self.config.run_dir)
+            why = why or words
             if not self.report["failed"]:
-                self.set(failed={"rank": None, "reason": why})  # before looking for what is left
+                self.set(failed=told or {"rank": None, "reason": why})  # before looking for what is left
         scan = asyncio.ensure_future(self._in_thread(self.looks.checkpoints))
         left = await self.job.sweep()
         while left:
