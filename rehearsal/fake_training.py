@@ -92,7 +92,12 @@ def launch(plan: dict[str, Any]) -> int:
     """As the launch script and torchrun: start the ranks, each in a session of its own, pass SIGTERM on, end with the first failure."""
     run, generation = Path(plan["run_dir"]), int(os.environ.get("SUPERVISE_GENERATION", "0"))
     stopped: list[float] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(time.monotonic()))
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.append(time.monotonic())
+        (run / f"sigterm.{generation}").write_text(str(stopped[-1]))
+
+    signal.signal(signal.SIGTERM, stop)
     if any(one["kind"] == "refuse" and one["node"] == plan["node"] and one.get("generation", 0) == generation for one in plan["faults"]):
         print("pretrain: refused as planned", file=sys.stderr)
         return 1

@@ -11,7 +11,7 @@ import time
 import pytest
 from supervise import processes
 
-from tests.unit.supervise_tools import PROGRAM, PYTHON, Cluster, until
+from rehearsal.supervisors import PROGRAM, PYTHON, Cluster, until
 
 LONG = {"iterations": 1000}
 

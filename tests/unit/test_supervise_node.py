@@ -16,7 +16,7 @@ from supervise.config import Checkpoints, ConfigError, Times, load
 from supervise.progress import Log
 
 from rehearsal.fake_training import LINE
-from tests.unit.supervise_tools import until
+from rehearsal.supervisors import until
 
 SHARDS = ("mp_rank_00/model_optim_rng.pt", "mp_rank_01/model_optim_rng.pt")
 
@@ -248,14 +248,15 @@ asyncio.run(main())
 
 
 def test_nothing_is_left_below(tmp_path):
-    from tests.unit.supervise_tools import PROGRAM, PYTHON
+    from rehearsal.supervisors import PROGRAM, PYTHON
 
     mark = os.urandom(6).hex()
     other = subprocess.Popen(["sleep", "1000"], env={"MARK": mark})
     try:
         code = PROOF.format(folder=str(PROGRAM.parent), mark=mark, marked=other.pid)
         done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False)
-        assert done.stdout.splitlines() == ["[]", "0 []", "(4, 'b')", "(124, 'not done after 0.1 s')", "(127, '/nonexistent: No such file or directory')"], done.stderr
+        assert done.stdout.splitlines() == [
+            "[]", "0 []", "(4, 'b')", "(124, 'not done after 0.1 s')", "(127, '/nonexistent: No such file or directory')"], done.stderr
         assert other.wait() == -signal.SIGKILL
     finally:
         other.kill()
@@ -320,7 +321,7 @@ def test_what_is_kept_appears_whole(tmp_path):
 
 
 def test_the_program_says_how_to_use_it():
-    from tests.unit.supervise_tools import PROGRAM
+    from rehearsal.supervisors import PROGRAM
 
     done = subprocess.run([sys.executable, str(PROGRAM), "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "ask status CONFIG" in done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from supervise import processes
 
-from tests.unit.supervise_tools import Cluster, until
+from rehearsal.supervisors import Cluster, until
 
 
 @pytest.fixture
