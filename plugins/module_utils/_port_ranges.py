@@ -4,6 +4,8 @@ from __future__ import annotations
 import re
 from typing import Any, Iterable, Mapping
 
+#: Starts of a run after which the first port is taken again (PORTS of roles/pretrain/files/supervise/config.py).
+MASTER_PORTS = 16
 # What cluster_ports names.
 _ENTRIES = ("master", "supervisor", "hccl", "device")
 _WHERE = "Correct cluster_ports in group_vars/all/cluster.yml (or where the inventory sets it); roles/cluster/defaults/main.yml shows it whole."
@@ -52,6 +54,9 @@ def port_errors(ports: Mapping[str, Any]) -> list[str]:
         if not 1024 <= low <= high <= 65535:
             errors.append(f"{name} of cluster_ports is {text}, expected ports of 1024 to 65535, the lower one first. {_WHERE}")
             continue
+        if name == "master" and high - low + 1 < MASTER_PORTS:
+            errors.append(f"master of cluster_ports is {text}, expected at least {MASTER_PORTS} ports, like {low}-{low + MASTER_PORTS - 1}: each start of a run "
+                          f"after a failure takes the next one. {_WHERE}")
         taken = next((owners[port] for port in range(low, high + 1) if port in owners), "")
         if taken:
             errors.append(f"{name} of cluster_ports is {text}, which {taken} ({ports[taken]}) has in part, too: expected ports of its own for each. {_WHERE}")
