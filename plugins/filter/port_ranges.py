@@ -15,7 +15,7 @@ options:
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ ['60000-60031,16666', '16667'] | ascend.cluster.port_ranges }}"
+    msg: "{{ ['8000-8015,700', '701'] | ascend.cluster.port_ranges }}"
 """
 
 RETURN = r"""

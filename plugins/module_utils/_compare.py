@@ -6,6 +6,7 @@ import statistics
 from typing import Any, Mapping
 
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import Finding, finding
+from ansible_collections.ascend.cluster.plugins.module_utils._parallel_plan import short_disks
 from ansible_collections.ascend.cluster.plugins.module_utils._probe_fabric import listed
 
 Nodes = Mapping[str, Mapping[str, Any]]
@@ -27,6 +28,7 @@ def compare(nodes: Nodes, settings: Mapping[str, Any]) -> Found:
     if settings.get("nfs"):
         _of_nodes(nodes, found, "user_ids", "user_numbers_equal", set(nodes))
     _memory(nodes, found)
+    _checkpoints(nodes, settings, found)
     _clocks(nodes, settings, found)
     for name, check in _OF_NPUS.items():
         _of_npus(nodes, found, name, check)
@@ -51,6 +53,21 @@ def _memory(nodes: Nodes, found: Found) -> None:
         if value < usual * 0.97:
             count = sum(other >= usual * 0.97 for other in values.values())
             found[host].append(finding("memory_equal", f"{value} GiB", usual=usual, count=count, total=len(values)))
+
+
+def _checkpoints(nodes: Nodes, settings: Mapping[str, Any], found: Found) -> None:
+    """Each node writes the shards of its ranks; a disk that launches have filled with checkpoints already is not judged."""
+    checkpoint, ranks = settings.get("checkpoint"), settings.get("ranks", {})
+    placed = sorted((host for host in nodes if host in ranks), key=lambda host: int(ranks[host]))
+    if not checkpoint or len(placed) != len(checkpoint["node_bytes"]):
+        return
+    facts = [nodes[host]["facts"] for host in placed]
+    free = [fact["checkpoint_free_bytes"] if fact.get("checkpoint_free_bytes") and not fact["launched"] else None for fact in facts]
+    short = short_disks(checkpoint, free, shared=any(fact.get("checkpoint_shared") for fact in facts))
+    most = f"{max((needed for _, _, needed in short), default=0) / 1e9:.1f}"
+    for rank, there, _ in short:
+        found[placed[rank]].append(finding("checkpoint_space", f"{there / 1e9:.1f} GB", path=settings["checkpoint_path"], needed=most,
+                                           saves=checkpoint["saves"]))
 
 
 def _clocks(nodes: Nodes, settings: Mapping[str, Any], found: Found) -> None:

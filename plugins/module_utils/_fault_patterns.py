@@ -79,11 +79,10 @@ CAUSES: dict[str, Cause] = {
     "index_cache_missing": Cause(
         "Megatron's index cache is missing or was made for other arguments", "Run playbooks/dataset.yml and playbooks/data_share.yml, then launch again."),
     "port_in_use": Cause(
-        "a port is in use", "End what holds it (`ss -ltnp`), often a training that was left behind (playbooks/stop.yml), or set pretrain_master_port."),
+        "a port is in use", "End what holds it (`ss -ltnp`), often a training that was left behind (playbooks/stop.yml), or set cluster_ports."),
     "address_unreachable": Cause(
-        "the master cannot be reached", "Check from each node that cluster_address of the master answers on pretrain_master_port: a firewall, a "
-        "route, or the wrong "
-        "address in the inventory.", 1),
+        "the master cannot be reached", "Check from each node that cluster_address of the master answers on its port (master of cluster_ports): a firewall, "
+        "a route, or the wrong address in the inventory.", 1),
     "wrong_interface": Cause(
         "the network interface for the training is wrong", "Set cluster_address of the node to its address on the training's network, and leave "
         "pretrain_socket_ifname empty or "

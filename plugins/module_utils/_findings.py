@@ -69,7 +69,8 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
     Args:
         nodes: what :func:`_probe.node` returned, by name, in the order of the inventory.
         errors: messages about the inventory and the plan.
-        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures) and ``time``.
+        settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures), ``time``, ``ranks`` (by node),
+            ``checkpoint`` (what _parallel_plan says of one; {} where that is not known) and ``checkpoint_path``.
 
     Returns:
         ``message``: for the refusal, "" when there is nothing to refuse; ``warnings``: what is told and refuses nothing,
@@ -105,10 +106,15 @@ def summary(nodes: Mapping[str, Mapping[str, Any]]) -> str:
 
     running = sum(data["job"] in RUNNING for data in nodes.values())
     unknown = {name for fact in facts for name in fact["unknown_chips"]}
+    silent = {host: data["facts"]["fabric_unjudged"] for host, data in nodes.items() if data["facts"] and data["facts"]["fabric_unjudged"]}
+    pairs = {pair for fact in facts for pair in fact["unknown_pairs"]}
     return (f"{len(nodes)} node{'s' if len(nodes) != 1 else ''} ready: NPUs on each {seen(fact['npus'] for fact in facts)} "
             f"({seen(name for fact in facts for name in fact['npu_names'])}), "
             f"driver {seen(fact['driver'] for fact in facts)}, Python {seen(fact['python'] for fact in facts)}, "
             f"{seen(fact['arch'] for fact in facts)}"
             + (f"; the training job runs on {running}" if running else "")
             + (f"; npu-smi does not tell the generation of {seen(unknown)}: whether it has bf16, and kernels of its own, was not checked"
-               if unknown else ""))
+               if unknown else "")
+            + (f"; the network of {sum(silent.values())} NPUs was not judged, on {fold_names(list(silent))}: hccn_tool does not know these questions there, "
+               "as that of a 950, which takes other arguments" if silent else "")
+            + (f"; no table of the stack tells whether these go together, which was not checked: {seen(pairs)}" if pairs else ""))

@@ -61,20 +61,19 @@ def save_warnings(checkpoint: Mapping[str, Any], site: Site) -> list[str]:
             f"or save to a disk that takes {needed} MB/s from each node."]
 
 
-def disk_warnings(checkpoint: Mapping[str, Any], free_bytes: Sequence[int | None], path: str, shared: bool = False) -> list[str]:
+def short_disks(checkpoint: Mapping[str, Any], free_bytes: Sequence[int | None], shared: bool = False) -> list[tuple[int, int, int]]:
     """Disks without room for two checkpoints: while one is written the one before is still there, and nobody deletes older ones.
 
     Args:
         checkpoint: what :func:`parallel_plan` says of it.
         free_bytes: of each node in the order of ranks; None where it is not known.
-        path: the checkpoint folder, for the message.
         shared: whether all nodes write to the same disk.
+
+    Returns:
+        Node rank, bytes that are free, and bytes of two checkpoints, of each that is too small.
     """
     needed = [checkpoint["all_bytes"]] * len(free_bytes) if shared else checkpoint["node_bytes"]
-    short = [(rank, free, 2 * each) for rank, (free, each) in enumerate(zip(free_bytes, needed)) if free is not None and free < 2 * each]
-    return [f"No room for two checkpoints in {path} on node rank {rank}: {free / 1e9:.1f} GB are free, expected {each / 1e9:.1f} GB "
-            f"({checkpoint['saves']} will be written, and none is deleted). Free the disk, set cluster_checkpoint_dir to a larger one, or raise "
-            "plan_save_interval." for rank, free, each in short]
+    return [(rank, free, 2 * each) for rank, (free, each) in enumerate(zip(free_bytes, needed)) if free is not None and free < 2 * each]
 
 
 def _sizes(plan: Mapping[str, Any], stack: Stack, site: Site) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi, _probe_fabric, _probe_host, _probe_kernel_log, _probe_network, _probe_npus
+from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi, _probe_fabric, _probe_host, _probe_kernel_log, _probe_network, _probe_npus, _probe_versions
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import RUNNING, Finding, finding
 from ansible_collections.ascend.cluster.plugins.module_utils._probe_host import one_line
 
@@ -44,21 +44,18 @@ def no_answer(result: Mapping[str, Any], host: str) -> Finding:
     return finding("probe_ran", f"return code {result.get('rc', 'none')}, {text[:300]}", host=host)
 
 
-def _version_of(values: Mapping[str, list[str]], key: str) -> str:
-    return next((line.partition("=")[2].strip() for line in values.get(key, []) if line.startswith("Version=")), "")
-
-
 def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> dict[str, Any]:
     """Judge one node from the result of the task that ran the probe.
 
     Args:
         result: what ``ansible.builtin.raw`` returned (``stdout``, ``rc``, ``msg``, ``unreachable``).
         settings: ``min_python``, ``supported_os``, ``supported_arch``, ``min_free_gib``, ``min_cann_free_gib``,
-            ``workspace_path``, ``cann_path``, ``driver_info``, ``nproc_per_node``, ``hccl_ports`` ("60000-60031"),
-            ``address`` (the node's cluster address or ""), ``master_port`` (on the master, else ""), ``nfs`` (whether
+            ``workspace_path``, ``cann_path``, ``driver_info``, ``nproc_per_node``, ``ports`` (cluster_ports), ``port_ranges`` (all of them in
+            one text), ``address`` (the node's cluster address or ""), ``master`` (whether this node is it), ``nfs`` (whether
             the nodes are going to share by NFS), ``platform`` (node_base_platform), ``precision`` (of the plan),
             ``kernels_src`` (the archive of kernels, "" where unknown), ``max_npu_memory_used_percent``, ``user`` (who
-            trains), ``unit`` (the training's systemd unit), ``nodes`` (their number) and ``memory_gib_per_rank`` (of the host).
+            trains), ``unit`` (the training's systemd unit), ``nodes`` (their number), ``memory_gib_per_rank`` (of the host), ``versions``
+            (to be installed: ``cann``, ``torch_npu``, ``python``) and ``version_tables`` (see :func:`_probe_versions.pairs`).
         host: its name in the inventory.
 
     Returns:
@@ -76,18 +73,24 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
     smi, unread = _probe_npus.read(values)
     fabric, risen = _probe_fabric.read(values)
     findings = [*_probe_host.judge(values, settings, job), *_probe_npus.judge(values, settings, smi, unread, state, job),
-                *_probe_network.judge(values, settings, job), *_probe_kernel_log.judge(values), *_probe_fabric.judge(values, settings, fabric, risen)]
+                *_probe_network.judge(values, settings, job), *_probe_versions.judge(values, settings), *_probe_kernel_log.judge(values),
+                *_probe_fabric.judge(values, settings, fabric, risen)]
     date = "".join(values.get("date", []))
     names = sorted({chip["name"] for chip in smi["chips"]})
     total = _probe_host.number(values, "meminfo", "MemTotal")
     facts: dict[str, Any] = {
         "npus": sum(_npu_smi.usable(chip) for chip in smi["chips"]), "npu_names": names, "npu_name": ", ".join(names),
-        "unknown_chips": _probe_npus.unknown_chips(smi["chips"]), "driver": _version_of(values, "driver_info"),
-        "firmware": _version_of(values, "firmware_info"), "python": one_line(" ".join(values.get("python_version", []))),
+        "unknown_chips": _probe_npus.unknown_chips(smi["chips"]), "driver": _probe_versions.version_of(values, "driver_info"),
+        "firmware": _probe_versions.version_of(values, "firmware_info"), "python": one_line(" ".join(values.get("python_version", []))),
         "python_path": "".join(values.get("python", [])[:1]), "launched": "workspace_used" in values,
         "arch": "".join(values.get("arch", [])), "kernel": "".join(values.get("kernel", [])), "system": _probe_host.os_name(values),
         "mtu": _probe_network.interface(values, settings)[2], "memory_gib": round(total / (1 << 20)) if total else "",
         "processors": "".join(values.get("processors", [])), "fabric": _probe_fabric.facts(fabric),
+        "fabric_unjudged": _probe_fabric.unjudged(fabric),
+        "unknown_pairs": _probe_versions.unknown(values, settings),
+        "checkpoint_free_bytes": (_probe_host.number(values, "checkpoints_free_kib") or 0) * 1024,
+        "checkpoint_shared": _probe_host.is_shared("".join(values.get("checkpoints_filesystem", []))),
+        "ephemeral_samples": _probe_network.ephemeral_samples(values),
     }
     sent = "".join(values.get("sent", []))
     if date.isdigit() and sent.isdigit():  # skew plus the time that the login took

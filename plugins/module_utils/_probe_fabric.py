@@ -156,6 +156,11 @@ def _judge_signal(device: int, fabric: Fabric, add: Any) -> None:
                 add(device, "optical_snr", f"{side} lane {lane} has {ratio:g} dB")
 
 
+def unjudged(fabric: Fabric) -> int:
+    """Count NPUs whose tool knows none of the questions that matter (a 950 takes its arguments in another order): nothing is known of their network."""
+    return sum(all(_missing(fabric, device, query) == "unsupported" for query in ("link", "net_health", "ip", "tls")) for device in fabric)
+
+
 def facts(fabric: Fabric) -> dict[str, dict[str, Any]]:
     """Keep what is compared between NPUs, by number."""
     kept: dict[str, dict[str, Any]] = {}

@@ -1,12 +1,21 @@
 """Judges a node as a host: its Python, system, disks and memory; the pieces of ``values`` are what the probe said."""
 from __future__ import annotations
 
+import re
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import Finding, finding
 
 Values = Mapping[str, Sequence[str]]
 _GIB = 1024 * 1024  # KiB
+# Of the memory, in huge pages that nobody uses: ranks cannot have it. NPUs of a training take none.
+_HUGE_PAGES_SHARE = 0.25
+# Of the training's unit. Threads and processes of a rank: torch's and OpenMP's pools, HCCL, CANN's log and the loaders of data.
+_OPEN_FILES = 65536
+_TASKS_PER_RANK = 2048
+_UNLIMITED = ("infinity", str(2**64 - 1))
+# MB a second that a disk reads: at half of that a node's part of a checkpoint of the default plan, 338 GB, takes four hours.
+_READ_MB = 50
 _NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb2", "lustre", "gpfs", "fuseblk", "ceph", "glusterfs", "beegfs")
 
 
@@ -34,12 +43,19 @@ def number(values: Values, key: str, name: str = "") -> int | None:
     return None
 
 
+def is_shared(kind: str) -> bool:
+    """Tell from the type of a file system, as stat prints it, whether it is storage that nodes share."""
+    return kind.lower().startswith(_NETWORK_FILESYSTEMS)
+
+
 def judge(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:
     """Find what is wrong with the host; ``job`` tells that our own unit runs."""
     yield from _python(values, settings)
     yield from _system(values, settings)
     yield from _space(values, settings, job)
     yield from _memory(values, settings, job)
+    yield from _limits(values, settings)
+    yield from _disks(values)
 
 
 def _python(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
@@ -107,7 +123,7 @@ def _space(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[F
         if f"{name}_readonly" in values:
             yield finding("writable", "".join(values[f"{name}_readonly"][:1]), path=path)
     kind = "".join(values.get("cann_filesystem", []))
-    if "cann_installed" not in values and kind.lower().startswith(_NETWORK_FILESYSTEMS):
+    if "cann_installed" not in values and is_shared(kind):
         yield finding("cann_local_disk", kind, cann_path=settings["cann_path"])
 
 
@@ -119,8 +135,44 @@ def _memory(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[
     swap, free = number(values, "meminfo", "SwapTotal"), number(values, "meminfo", "SwapFree")
     if swap is not None and free is not None and swap - free > _GIB:
         yield finding("swap", f"{(swap - free) / _GIB:.1f} GiB swapped out")
+    free_pages, size = number(values, "meminfo", "HugePages_Free"), number(values, "meminfo", "Hugepagesize")
+    if total and free_pages and size and free_pages * size > total * _HUGE_PAGES_SHARE:
+        yield finding("huge_pages", f"{free_pages * size / _GIB:.1f} GiB of {total / _GIB:.1f}", most=f"{_HUGE_PAGES_SHARE:.0%}".replace("%", " %"))
     for line in values.get("memory_limit", []):
         limit, _, place = line.partition(" ")
         # Control groups v1 say "no limit" by a huge number.
         if limit.isdecimal() and total is not None and int(limit) < total * 1024 * 0.95:
             yield finding("memory_limit", f"{int(limit) / 1024 / _GIB:.1f} GiB of {total / _GIB:.1f} in {place}")
+
+
+def _limits(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
+    tasks = _TASKS_PER_RANK * int(settings["nproc_per_node"])
+    least = {"LimitNOFILESoft": _OPEN_FILES, "LimitNPROCSoft": tasks, "DefaultLimitNPROCSoft": tasks, "TasksMax": tasks}
+    for line in values.get("unit_limit", []):
+        name, _, value = line.partition("=")
+        where = "of the service manager (/etc/systemd/system.conf)" if name.startswith("Default") else f"of {settings['unit']}"
+        if name in least and value.isdecimal() and int(value) < least[name]:
+            yield finding("limits", f"{name.replace('Soft', '')} {where} is {value}", wanted=f"at least {least[name]}", unit=settings["unit"])
+        elif name == "LimitMEMLOCKSoft" and value not in _UNLIMITED and value.isdecimal():
+            yield finding("limits", f"LimitMEMLOCK {where} is {value}", wanted="infinity", unit=settings["unit"])
+
+
+def _disks(values: Values) -> Iterable[Finding]:
+    files = values.get("roots_file", [])
+    if files:
+        yield finding("roots_files", ", ".join(files[:3]) + (f" … ({'20 or more' if len(files) == 20 else len(files)} files)" if len(files) > 3 else ""))
+    for line in values.get("disk_health", []):
+        name, _, said = line.partition(" ")
+        word = said.partition(":")[2].strip()
+        if ("overall-health" in said or "Health Status" in said) and word and not word.startswith(("PASSED", "OK")):
+            yield finding("disk_health", f"{name}: {word}", disk=name)
+        elif said.startswith("critical_warning") and re.fullmatch(r"0x[0-9a-fA-F]+|\d+", word) and int(word, 0):
+            yield finding("disk_health", f"{name}: critical_warning {word}", disk=name)
+    for line in values.get("read_speed", []):
+        code, _, rest = line.partition(" ")
+        file, _, said = rest.partition(" ")
+        timed = re.search(r"^(\d+) bytes .*copied, ([\d.e+-]+) s", said)
+        if code == "124":
+            yield finding("read_speed", f"not 256 MiB of {file} in 20 s", least=_READ_MB)
+        elif code == "0" and timed and float(timed[2]) > 0 and int(timed[1]) / 1e6 / float(timed[2]) < _READ_MB:
+            yield finding("read_speed", f"{int(timed[1]) / 1e6 / float(timed[2]):.0f} MB/s from {file}", least=_READ_MB)

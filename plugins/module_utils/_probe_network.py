@@ -23,7 +23,7 @@ def judge(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Fi
         yield finding("nfs_client", "neither nfs4 in /proc/filesystems nor a module nfsv4")
     if values.get("firewall"):
         ephemeral = "".join(values.get("ephemeral", [])) or "of ip_local_port_range"
-        yield finding("firewall", ", ".join(values["firewall"]), hccl_ports=settings["hccl_ports"], ephemeral=ephemeral)
+        yield finding("firewall", ", ".join(values["firewall"]), ports=settings["port_ranges"], ephemeral=ephemeral)
     if not job:
         yield from _ports(values, settings)
 
@@ -42,17 +42,18 @@ def interface(values: Values, settings: Mapping[str, Any]) -> tuple[str, str, st
 
 
 def _ports(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
-    master = str(settings.get("master_port") or "")
     for line in sorted(set(values.get("listen", []))):
         words = line.split(None, 2)
         if not words or not words[0].isdecimal():
             continue
         port, pid, name = [*words, "-", "-"][:3]
         who = f"{name} (pid {pid})" if pid != "-" else "an unknown process"
-        if port == master:
-            yield finding("master_port", f"by {who}", port=port)
-        elif _within(port, settings["hccl_ports"]):
-            yield finding("hccl_port", f"{port} by {who}", hccl_ports=settings["hccl_ports"])
+        entry = next((name for name, ports in settings["ports"].items() if _within(port, str(ports))), "")
+        # Of the master's range the first is what a launch takes; the others are alternatives to it.
+        if settings["master"] and (entry == "supervisor" or (entry == "master" and port == str(settings["ports"]["master"]).split("-")[0])):
+            yield finding("master_port", f"by {who}", port=port, entry=entry)
+        elif entry == "hccl":
+            yield finding("hccl_port", f"{port} by {who}", hccl_ports=settings["ports"]["hccl"])
 
 
 def _address(text: str) -> str:
@@ -62,9 +63,13 @@ def _address(text: str) -> str:
         return ""
 
 
-def _within(port: str, ranges: str) -> bool:
-    for word in str(ranges).replace(",", " ").split():
-        low, _, high = word.partition("-")
-        if int(low) <= int(port) <= int(high or low):
-            return True
-    return False
+def ephemeral_samples(values: Values) -> list[int]:
+    """Pick three ports of the kernel's range for outgoing connections, a quarter, a half and three quarters through."""
+    low, _, high = "".join(values.get("ephemeral", [])[:1]).partition("-")
+    return [int(low) + (int(high) - int(low)) * part // 4 for part in (1, 2, 3)] if low.isdecimal() and high.isdecimal() else []
+
+
+def _within(port: str, range_: str) -> bool:
+    low, _, high = range_.partition("-")
+    # A list that cannot be read is refused by itself.
+    return low.isdecimal() and (high or low).isdecimal() and int(low) <= int(port) <= int(high or low)

@@ -4,12 +4,14 @@ from __future__ import annotations
 import re
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _npu_chips, _npu_smi
+from ansible_collections.ascend.cluster.plugins.module_utils import _npu_chips, _npu_smi, _npu_smi_more
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import Finding, finding
 
 # Programs by which a launch of ours is known, whichever interpreter runs them.
 _LAUNCHED = ("torchrun", "pretrain_gpt.py", "pretrain_mixtral.sh")
 _INTERPRETERS = re.compile(r"python[\d.]*|torchrun|bash|sh|env")
+# Isolated pages of errors in several bits: 0x80E18401 and 0x80E18402 of kg-config.json; the bounds of ascend-dmi are the same.
+_PAGES_WARN, _PAGES_REPLACE = 16, 64
 Chips = Sequence[Mapping[str, Any]]
 
 
@@ -22,6 +24,8 @@ class Process(NamedTuple):
     in_unit: bool
     name: str
     command: str
+    # The beginning of the id of the container that it is in; "" for none.
+    container: str = ""
 
     def launched(self) -> str:
         """Name the program of a launch that it runs; "" for an editor, a pager or anything else."""
@@ -32,13 +36,13 @@ class Process(NamedTuple):
 
 
 def processes(lines: Sequence[str]) -> dict[int, Process]:
-    """Read the probe's lines ``PID|OWNER|unit or -|NAME|COMMAND``; what is not of this form is left out."""
+    """Read the probe's lines ``PID|OWNER|unit, a container or -|NAME|COMMAND``; what is not of this form is left out."""
     found: dict[int, Process] = {}
     for line in lines:
         pid, _, rest = line.partition("|")
         words = rest.split("|", 3)
         if pid.isdecimal() and len(words) == 4:
-            found[int(pid)] = Process(int(pid), words[0], words[1] == "unit", words[2], words[3])
+            found[int(pid)] = Process(int(pid), words[0], words[1] == "unit", words[2], words[3], words[1] if words[1] not in ("unit", "-") else "")
     return found
 
 
@@ -61,7 +65,7 @@ def judge(values: Mapping[str, Sequence[str]], settings: Mapping[str, Any], smi:
     else:
         yield from _table(values, settings, smi, unread)
     if not job:
-        yield from _held(smi, settings, processes(values.get("process", [])), state)
+        yield from _held(smi, settings, processes(values.get("process", [])), values.get("holder", []), state)
 
 
 def _table(values: Mapping[str, Sequence[str]], settings: Mapping[str, Any], smi: Mapping[str, Any],
@@ -75,11 +79,14 @@ def _table(values: Mapping[str, Sequence[str]], settings: Mapping[str, Any], smi
         said = " ".join(" ".join(values.get("npu_smi_line", [])).split())[:200]
         yield finding("npu_answers", f"return code {code}: {said or 'no output'}", nproc_per_node=count)
         return
+    more = _npu_smi_more.read(values.get("npu_more", []))
     for chip in smi["chips"]:
+        why = _codes(more.get((chip["npu"], chip["chip"]), {}).get("health"))
         if not _npu_smi.usable(chip):
-            yield finding("npu_health", f"NPU {chip['npu']} chip {chip['chip']} is {chip['health']}")
+            yield finding("npu_health", f"NPU {chip['npu']} chip {chip['chip']} is {chip['health']}{why}")
         elif chip["health"] == "Warning":
-            yield finding("npu_warning", f"NPU {chip['npu']} chip {chip['chip']}")
+            yield finding("npu_warning", f"NPU {chip['npu']} chip {chip['chip']}{why}")
+    yield from _memory_errors(more)
     usable = sum(_npu_smi.usable(chip) for chip in smi["chips"])
     if usable < count:
         yield finding("npu_count", f"{usable} usable of {len(smi['chips'])}", nproc_per_node=count)
@@ -91,6 +98,30 @@ def _table(values: Mapping[str, Sequence[str]], settings: Mapping[str, Any], smi
         yield finding("npu_on_bus", f"{len(bus)} on the bus, {len(smi['chips'])} in npu-smi; not there: {', '.join(missing[:8])}")
     yield from _sizes(smi["chips"])
     yield from _abilities(smi["chips"], settings, values.get("kernels", []))
+
+
+def _codes(health: Any) -> str:
+    """Name the codes and words of a chip's health; "" where npu-smi told none."""
+    if not isinstance(health, dict) or not health["codes"]:
+        return ""
+    return f" ({', '.join(health['codes'])}{': ' + '; '.join(health['information'])[:200] if health['information'] else ''})"
+
+
+def _memory_errors(more: Mapping[tuple[int, int], Mapping[str, Any]]) -> Iterable[Finding]:
+    """Find chips whose memory has errors that cannot be corrected, or has been repaired so often that it is worn."""
+    for (npu, number), answers in sorted(more.items()):
+        counters = answers.get("ecc")
+        if not isinstance(counters, dict):  # an inference card, or a version that does not tell
+            continue
+        for kind in ("hbm", "ddr"):
+            errors, pages = counters.get(f"{kind}_double_bit_error_count", 0), counters.get(f"{kind}_double_bit_isolated_pages_count", 0)
+            where = f"NPU {npu} chip {number}: {kind.upper()}"
+            if pages >= _PAGES_REPLACE:
+                yield finding("npu_memory_worn", f"{where} has {pages} isolated pages", most=_PAGES_REPLACE - 1)
+            elif pages >= _PAGES_WARN:
+                yield finding("npu_memory_errors", f"{where} has {pages} isolated pages", pages=_PAGES_WARN)
+            elif errors:
+                yield finding("npu_memory_errors", f"{where} has {errors} double bit errors since the start", pages=_PAGES_WARN)
 
 
 def _sizes(chips: Chips) -> Iterable[Finding]:
@@ -124,12 +155,14 @@ def unknown_chips(chips: Chips) -> list[str]:
     return sorted({str(chip["name"]) or "without a name" for chip in chips if not _npu_chips.generation(chip, chips)})
 
 
-def _held(smi: Mapping[str, Any], settings: Mapping[str, Any], seen: Mapping[int, Process], state: str) -> Iterable[Finding]:
+def _held(smi: Mapping[str, Any], settings: Mapping[str, Any], seen: Mapping[int, Process], holders: Sequence[str], state: str) -> Iterable[Finding]:
     own = {pid: process for pid, process in seen.items()
            if process.in_unit or (process.owner == settings["user"] and process.launched())}
     if own:
         yield _leaked(list(own.values()), smi["processes"], settings, state)
     foreign = [process for process in smi["processes"] if process["pid"] not in own]
+    contained = {seen[process["pid"]] for process in foreign if process["pid"] in seen and seen[process["pid"]].container}
+    foreign = [process for process in foreign if process["pid"] not in {one.pid for one in contained}]
     if foreign:
         users = sorted({_describe(process, seen) for process in foreign})
         npus = sorted({process["npu"] for process in foreign})
@@ -144,7 +177,16 @@ def _held(smi: Mapping[str, Any], settings: Mapping[str, Any], seen: Mapping[int
             held.setdefault(f"{used} of {total} MiB", []).append(where)
     if held:
         shown = [f"NPU {', '.join(npus)}: {memory}" for memory, npus in held.items()]
-        yield finding("npu_memory_held", "; ".join(shown[:8]) + (" …" if len(shown) > 8 else ""), max_npu_memory_used_percent=f"{most:g}")
+        # Whoever has an NPU open, and is not listed.
+        open_by = [seen[int(pid)] for pid in holders if pid.isdecimal() and int(pid) in seen and int(pid) not in own
+                   and int(pid) not in {process["pid"] for process in smi["processes"]}]
+        contained |= {process for process in open_by if process.container}
+        by = [f"{process.name} (pid {process.pid} of {process.owner})" for process in open_by if not process.container]
+        yield finding("npu_memory_held", "; ".join(shown[:8]) + (" …" if len(shown) > 8 else "") + (f"; open NPUs have {', '.join(by[:4])}" if by else ""),
+                      max_npu_memory_used_percent=f"{most:g}")
+    if contained:
+        named = [f"{process.name} (pid {process.pid}) in {process.container}" for process in sorted(contained, key=lambda one: one.pid)]
+        yield finding("npu_container", ", ".join(named[:4]) + (f" … ({len(named)} in all)" if len(named) > 4 else ""))
 
 
 def _describe(process: Mapping[str, Any], seen: Mapping[int, Process]) -> str:

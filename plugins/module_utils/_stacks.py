@@ -45,10 +45,9 @@ def ask(folder: str, seconds: float) -> dict[int, dict[str, str]]:
         Of each rank ``stack`` (what faulthandler wrote, "" when it did not answer) and ``state`` of its process.
     """
     asked: dict[int, tuple[int, str, int]] = {}
-    for path in glob.glob(os.path.join(glob.escape(folder), "stacks", "rank*.pid")):
-        number, text = os.path.basename(path)[len("rank"):-len(".pid")], path[:-len(".pid")] + ".txt"
-        if number.isdigit():
-            asked[int(number)] = (_registered(path, folder), text, os.path.getsize(text) if os.path.exists(text) else 0)
+    for rank, path in _pid_files(folder):
+        text = path[:-len(".pid")] + ".txt"
+        asked[rank] = (_registered(path, folder), text, os.path.getsize(text) if os.path.exists(text) else 0)
     for pid, _, _ in asked.values():
         if pid:
             with contextlib.suppress(ProcessLookupError):
@@ -60,6 +59,18 @@ def ask(folder: str, seconds: float) -> dict[int, dict[str, str]]:
     time.sleep(0.2)
     return {rank: {"stack": _since(text, before) if pid else "", "state": process_state(pid) if pid else "gone"}
             for rank, (pid, text, before) in sorted(asked.items())}
+
+
+def registered(folder: str) -> dict[int, int]:
+    """Global rank to process id of the ranks of a run on this node that are there."""
+    found = {rank: _registered(path, folder) for rank, path in _pid_files(folder)}
+    return {rank: pid for rank, pid in sorted(found.items()) if pid}
+
+
+def _pid_files(folder: str) -> list[tuple[int, str]]:
+    paths = glob.glob(os.path.join(glob.escape(folder), "stacks", "rank*.pid"))
+    numbers = [(os.path.basename(path)[len("rank"):-len(".pid")], path) for path in paths]
+    return [(int(number), path) for number, path in numbers if number.isdigit()]
 
 
 def _registered(path: str, folder: str) -> int:

@@ -26,13 +26,18 @@ HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 FOLDER = PROJECT / ".rehearsal/checks/ssh"
 FILES = PROJECT / "roles/preflight/files"
-PORTS = [6000, 16666, 60000, 33111]
+PORTS = [6000, 16666, 60000, 39825]
+STATE = "/opt/ascend-cluster/state"
+RECIPE: dict[str, Any] = yaml.safe_load((PROJECT / "stacks/recipe.yml").read_text(encoding="utf-8"))
 SETTINGS: dict[str, Any] = {
     "min_python": "3.8", "supported_os": ["debian"], "supported_arch": ["x86_64", "aarch64"], "min_free_gib": 5, "min_cann_free_gib": 1,
     "workspace_path": "/opt/ascend-cluster", "cann_path": "/usr/local/Ascend", "driver_info": "/usr/local/Ascend/driver/version.info", "nproc_per_node": 2,
-    "hccl_ports": "60000-60031", "master_port": "", "max_clock_skew_seconds": 30, "platform": "", "precision": "bf16",
+    "ports": {"master": "6000-6015", "supervisor": 29400, "hccl": "60000-60031", "device": 16666},
+    "port_ranges": "6000-6015,16666,29400,60000-60031", "master": False, "max_clock_skew_seconds": 30, "platform": "", "precision": "bf16",
     "kernels_src": "Ascend-cann-kernels-910b_8.0.RC1_linux.run", "max_npu_memory_used_percent": 12, "user": "ascend", "unit": "ascend-pretrain.service",
-    "memory_gib_per_rank": 0.5, "nfs": False}
+    "memory_gib_per_rank": 0.5, "nfs": False, "ranks": {"node1": 0, "node2": 1},
+    "checkpoint": {"all_bytes": 2 << 30, "node_bytes": [1 << 30, 1 << 30], "saves": 4}, "checkpoint_path": "/opt/ascend-cluster/ckpt", "versions": {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"},
+    "version_tables": {"driver": RECIPE["cann"]["driver_pairs"], "cann": RECIPE["environment"]["cann_pairs"], "python": RECIPE["environment"]["python_pairs"]}}
 # What a row's commands find: a folder that comes first on the PATH, another for files, and two ways to make a program.
 SETUP = r"""
 tmp=$(mktemp -d); bin=$tmp/bin; mkdir $bin; chmod 0755 $tmp $bin
@@ -66,9 +71,10 @@ class Cluster:
         arguments = {"user": "ascend", "python": "python3", **row.get("arguments", {})} if spoiled else {"user": row.get("arguments", {}).get("user", "ascend"),
                                                                                                          "python": "python3"}
         settings = {**SETTINGS, "address": self.addresses[node], **(row.get("settings", {}) if spoiled or "nfs" in row.get("settings", {}) else {})}
-        probe = base64.b64encode((FILES / "probe.sh").read_bytes()).decode()
+        probe = base64.b64encode((FILES / "probe_npus.sh").read_bytes() + b"\n" + (FILES / "probe.sh").read_bytes()).decode()
         words = [int(time.time()), settings["workspace_path"], settings["cann_path"], settings["driver_info"], settings["unit"], "",
-                 "6000 60000-60031", "/opt/ascend-cluster/runs", arguments["user"], arguments["python"]]
+                 "6000 60000-60031", "/opt/ascend-cluster/runs", arguments["user"], STATE, "/opt/ascend-cluster/ckpt", "/var/tmp/checks_data",
+                 "/opt/ascend-cluster/runs", arguments["python"]]
         look = f'/bin/sh -c "$(echo {probe} | base64 -d)" probe {shlex.join(map(str, words))}'
         if not spoiled:
             return _probe.node(self.run(node, look), settings, node)
@@ -78,17 +84,17 @@ class Cluster:
             return _probe.node(self.run(node, look, row["user"]), settings, node)
         # What is mounted goes with the namespace.
         script = (f"printf '{faults}\\n' >/etc/rehearsal/faults; unshare --mount sh -c {shlex.quote(inside)}; status=$?; "
-                  "rm -f /etc/rehearsal/faults /tmp/pretrain_gpt.py; exit $status")
+                  "rm -f /etc/rehearsal/faults /tmp/pretrain_gpt.py /var/tmp/checks_data.bin; exit $status")
         return _probe.node(self.run(node, script), settings, node)
 
     def reach(self, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Let both nodes listen and connect, with a row's fault on the first."""
-        program = f"python3 -c \"$(echo {base64.b64encode((FILES / 'reach.py').read_bytes()).decode()} | base64 -d)\""
+        programs = {node: f"{row.get('python', 'python3') if node == 'node2' else 'python3'} -c \"$(echo {base64.b64encode((FILES / 'reach.py').read_bytes()).decode()} | base64 -d)\"" for node in self.addresses}
         ports, peers = " ".join(map(str, PORTS)), shlex.quote(" ".join(f"{name}={address}" for name, address in self.addresses.items()))
         self.run("node1", row["before"].replace("ADDRESS", self.addresses["node2"]))
         try:
-            listened = {node: self.run(node, f"{program} listen {address} 30 {ports}") for node, address in self.addresses.items()}
-            connected = {node: self.run(node, f"{program} connect 3 {node} {peers} {ports}") for node in self.addresses}
+            listened = {node: self.run(node, f"{programs[node]} listen {address} 30 {ports}") for node, address in self.addresses.items()}
+            connected = {node: self.run(node, f"{programs[node]} connect 3 {node} {peers} {ports}") for node in self.addresses}
         finally:
             self.run("node1", row["after"].replace("ADDRESS", self.addresses["node2"]))
             for node in self.addresses:

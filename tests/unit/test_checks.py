@@ -32,6 +32,12 @@ def hccn(device: int = 0, **change: str | None) -> list[str]:
     return [f"{device}|{query}|0|{line}" for query, text in answers.items() if text is not None for line in text.split("|")]
 
 
+def ecc(errors: int = 0, pages: int = 0) -> list[str]:
+    """What npu-smi counts of the chip of 910b4_idle."""
+    counters = {"NPU ID": 2, "HBM Single Bit Error Count": 7, "HBM Double Bit Error Count": errors, "HBM Double Bit Isolated Pages Count": pages, "Chip ID": 0}
+    return [f"2 0|ecc|0|\t{name:42}: {count}" for name, count in counters.items()]
+
+
 def optical(**change: str) -> str:
     """A module's answer, with some of its lines changed (Tx_Power0='9.0000 mW')."""
     text = (Path(__file__).parent / "recorded" / "hccn_tool" / "optical_910a_full.yml").read_text(encoding="utf-8")
@@ -68,12 +74,24 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "memory_available": ({"meminfo": ["MemTotal 33554432", "MemAvailable 1048576"]}, "1.0 GiB"),
     "swap": ({"meminfo": ["SwapTotal 8388608", "SwapFree 4194304"]}, "4.0 GiB swapped out"),
     "memory_limit": ({"memory_limit": ["max /a", f"{64 << 30} /sys/fs/cgroup/system.slice/memory.max"]}, "64.0 GiB of 1511.0"),
+    "huge_pages": ({"meminfo": [f"MemTotal {1511 << 20}", "HugePages_Free 200000", "Hugepagesize 2048"]}, "390.6 GiB of 1511.0"),
+    "limits": ({"unit_limit": ["LimitNOFILESoft=1024", "LimitNPROCSoft=infinity", "LimitMEMLOCKSoft=infinity", "TasksMax=infinity"]},
+               "LimitNOFILE of ascend-pretrain.service is 1024"),
+    "roots_files": ({"roots_file": ["/opt/a", "/opt/b", "/opt/c", "/opt/d"]}, "/opt/a, /opt/b, /opt/c … (4 files)"),
+    "disk_health": ({"disk_health": ["sda SMART overall-health self-assessment test result: FAILED!", "sdb SMART Health Status: OK"]}, "sda: FAILED!"),
+    "read_speed": ({"read_speed": "0 /data/x.bin 268435456 bytes (268 MB, 256 MiB) copied, 20.1 s, 13.4 MB/s"}, "13 MB/s from /data/x.bin"),
+    "npu_memory_errors": ({"npu_more": ecc(errors=2)}, "NPU 2 chip 0: HBM has 2 double bit errors since the start"),
+    "npu_memory_worn": ({"npu_more": ecc(pages=64)}, "NPU 2 chip 0: HBM has 64 isolated pages"),
     "clock_synchronized": ({"synchronized": "no"}, "NTPSynchronized=no"),
     "own_name": ({"name_address": ""}, "no address"),
     "interface_up": ({"interface": ["eth0 down 1500"]}, "eth0 is down"),
     "firewall": ({"firewall": ["firewalld"]}, "firewalld"),
     "npu_warning": ({"npu_smi_line": smi("910b4_idle", ("OK     ", "Warning"))}, "NPU 2 chip 0"),
     "npu_on_bus": ({"pci": ["0000:c1:00.0", "0000:C2:00.0"]}, "2 on the bus, 1 in npu-smi; not there: 0000:c1:00.0"),
+    "firmware_pair": ({"driver_info": ["Version=24.1.rc1", "compatible_version_fw=[6.4.0,6.4.99],[7.0.0,7.2.99]"], "firmware_info": "Version=7.3.0.1.231"},
+                      "firmware 7.3.0.1.231 with driver 24.1.rc1"),
+    "pair_planned": ({"driver_info": ["Version=23.0.5"]}, "driver 23.0.5 with CANN 8.0.RC1"),
+    "pair_installed": ({"record": ["toolkit 8.0.RC3", "torch_npu-2.1.0.post3-cp38-x.whl sha256:1"]}, "torch_npu 2.1.0.post3 with CANN 8.0.RC3"),
     "kernel_driver_fault": ({"kernel_log": "[ 12.5] [ascend] [drv_pcie] [devdrv_x 4] Device is abnormal. (dev_id=5)"}, "Device is abnormal. (dev_id=5)"),
     "kernel_pcie": ({"kernel_log": "pcieport 0000:00:01.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer"}, "severity=Uncorrected"),
     "kernel_memory": ({"kernel_log": "EDAC MC0: 1 UE memory scrubbing error on CPU_SrcID#0"}, "1 UE memory"),
@@ -201,6 +219,19 @@ def test_what_differs_on_one_npu_is_found_in_comparison(second: dict[str, str], 
         assert text.count("  - ") == 1, text
 
 
+def test_a_fabric_that_is_not_judged_is_said() -> None:
+    """As the tool of a 950 answers; it is no finding, and never taken for well."""
+    deaf = [f"{device}|{query}|255|Command unsupported" for device in (0, 1) for query in ("stat", "link", "net_health", "ip", "gateway", "tls", "mtu", "stat again")]
+    report = _findings.report(nodes(b=deaf, c=deaf), [], SETTINGS)
+    assert (report["message"], report["warnings"]) == ("", "")
+    assert "the network of 4 NPUs was not judged, on b, c: hccn_tool does not know these questions" in report["summary"]
+    assert "not judged" not in _findings.report(nodes(), [], SETTINGS)["summary"]
+    # One question that it knows is judged.
+    some = [line.replace("255|Command unsupported", "0|link status: DOWN") if "|link|" in line else line for line in deaf]
+    found = _findings.report(nodes(b=some), [], SETTINGS)
+    assert "b:\n  - The network link of an NPU is down: found NPU 0, 1: DOWN" in found["message"] and "not judged" not in found["summary"]
+
+
 def test_planes_without_gateways_are_no_fault() -> None:
     """As a recorded 910A has them: NPU 0 of every node in one network, NPU 1 in another."""
     lines = {name: [line for device in (0, 1) for line in hccn(device, ip=f"ipaddr:192.168.{device}.{number + 1}|netmask:255.255.255.0")]
@@ -238,8 +269,104 @@ def test_a_chip_with_less_memory_than_its_like() -> None:
     assert "npu_memory_size" not in checks_of(judge(npu_smi_line=smi("910b2c_high_ids")))
 
 
+@pytest.mark.parametrize("change", [
+    {"npu_more": ecc(pages=15)}, {"npu_more": ["2 0|ecc|255|This device does not support querying ecc."]}, {"npu_more": ["2 0|ecc|124|"]},
+    {"unit_limit": ["LimitNOFILESoft=65536", "LimitNPROCSoft=2048", "LimitMEMLOCKSoft=18446744073709551615", "TasksMax=18446744073709551615"]},
+    {"unit_limit": ["DefaultLimitNPROCSoft=2048"]}, {"unit_limit": ["LimitNOFILESoft=", "TasksMax=[not set]"]},
+    {"disk_health": ["sda SMART Health Status: OK", "nvme0n1 critical_warning\t\t\t: 0", "nvme1n1 critical_warning : 0x0"]},
+    {"read_speed": "0 /x.bin 268435456 bytes (268 MB, 256 MiB) copied, 5.2 s, 51.6 MB/s"}, {"read_speed": "1 /x.bin dd: failed to open"},
+    {"meminfo": [f"MemTotal {1511 << 20}", "HugePages_Free 193000", "Hugepagesize 2048"]},
+])
+def test_what_is_well_or_not_known_is_no_finding(change: dict[str, Any]) -> None:
+    assert judge(**change)["findings"] == []
+
+
+@pytest.mark.parametrize(("change", "check", "words"), [
+    ({"npu_more": ecc(pages=16)}, "npu_memory_errors", "NPU 2 chip 0: HBM has 16 isolated pages"),
+    ({"npu_more": ecc(pages=63)}, "npu_memory_errors", "NPU 2 chip 0: HBM has 63 isolated pages"),
+    ({"unit_limit": ["LimitMEMLOCKSoft=8388608"]}, "limits", "LimitMEMLOCK of ascend-pretrain.service is 8388608"),
+    ({"unit_limit": ["TasksMax=2047"]}, "limits", "TasksMax of ascend-pretrain.service is 2047"),
+    ({"unit_limit": ["DefaultLimitNPROCSoft=2047"]}, "limits", "DefaultLimitNPROC of the service manager (/etc/systemd/system.conf) is 2047"),
+    ({"disk_health": ["nvme0n1 critical_warning\t\t\t: 0x4"]}, "disk_health", "nvme0n1: critical_warning 0x4"),
+    ({"read_speed": "124 /x.bin "}, "read_speed", "not 256 MiB of /x.bin in 20 s"),
+    ({"read_speed": "0 /x.bin 268435456 bytes (268 MB, 256 MiB) copied, 5.4 s, 49.7 MB/s"}, "read_speed", "50 MB/s from /x.bin"),
+    ({"roots_file": [f"/r/{number}" for number in range(20)]}, "roots_files", "/r/0, /r/1, /r/2 … (20 or more files)"),
+])
+def test_bounds_of_what_is_looked_at(change: dict[str, Any], check: str, words: str) -> None:
+    assert checks_of(judge(**change)) == {check: words}
+
+
+def test_the_codes_of_a_chip_say_why_it_is_not_healthy() -> None:
+    said = ["\tHealth Status                  : Alarm", "\tError Code                     : 80E18401 8C084E00", "\tError Information              : a heartbeat is lost"]
+    found = judge(npu_smi_line=smi("910b4_idle", ("OK     ", "Alarm  ")), npu_more=[f"2 0|health|0|{line}" for line in said])
+    assert checks_of(found)["npu_health"] == "NPU 2 chip 0 is Alarm (80E18401, 8C084E00: a heartbeat is lost)"
+    said[0] = said[0].replace("Alarm", "Warning")
+    found = judge(npu_smi_line=smi("910b4_idle", ("OK     ", "Warning")), npu_more=[f"2 0|health|0|{line}" for line in said])
+    assert checks_of(found) == {"npu_warning": "NPU 2 chip 0 (80E18401, 8C084E00: a heartbeat is lost)"}
+
+
+def test_a_container_that_holds_npus_is_named() -> None:
+    busy = smi("910b_busy_tight_slash", ("Critical", "OK      "), ("Warning", "OK     "))
+    seen = [f"{pid}|root|{place}|{name}|{name} x.py" for pid, place, name in (("41234", "3f2a1b9c0d1e", "python"), ("41235", "-", "python3.8"))]
+    found = checks_of(judge(npu_smi_line=busy, process=seen))
+    assert found["npu_container"] == "python (pid 41234) in 3f2a1b9c0d1e"
+    assert found["npus_idle"] == "NPU 0 by python3.8 (pid 41235 of root)"
+    # Not listed by npu-smi, but its memory is held, and somebody has it open.
+    held = smi("910b4_idle", ("2858 / 32768", "20000/ 32768"))
+    seen = ["7|root|3f2a1b9c0d1e|python|python x.py", "8|root|-|serve|serve", "9|root|-|agent|agent"]
+    found = checks_of(judge(npu_smi_line=held, process=seen, holder=["7", "8", ""]))
+    assert found["npu_container"] == "python (pid 7) in 3f2a1b9c0d1e"
+    assert found["npu_memory_held"].endswith("; open NPUs have serve (pid 8 of root)")
+    # Open and idle is nothing: a monitor does that.
+    assert judge(process=seen, holder=["7", "8"])["findings"] == []
+
+
+CHECKPOINT = {"all_bytes": 300, "node_bytes": [100, 200], "saves": 4}
+
+
+@pytest.mark.parametrize(("free", "change", "words"), [
+    ((1, 1), {}, ["Preflight: 1 warning on 2 of 2 nodes", "a, b:\n  - No room for two checkpoints in /ckpt: found 0.0 GB; expected 0.0 GB, twice what the plan "
+                  "writes there (4 will be written, and none is deleted). Free the disk, set cluster_checkpoint_dir to a larger one, or raise plan_save_interval."]),
+    ((1, 0), {}, ["a:\n  - No room"]), ((0, 0), {}, []),
+    # Launches have filled it; or a job writes there now.
+    ((1, 1), {"workspace_used": "1"}, []),
+    # All of both nodes on one disk.
+    ((1, 1), {"checkpoints_filesystem": "nfs"}, ["a, b:\n  - No room"]),
+])
+def test_a_disk_without_room_for_two_checkpoints(free: tuple[int, int], change: dict[str, Any], words: list[str]) -> None:
+    """KiB that are free on each node; 0 tells none."""
+    made = {host: judge(host, checkpoints_free_kib=str(kib) if kib else [], **change) for host, kib in zip("ab", free)}
+    given = {**SETTINGS, "checkpoint_path": "/ckpt", "ranks": {"b": 1, "a": 0}, "checkpoint": {**CHECKPOINT, "node_bytes": [513, 513], "all_bytes": 1026}}
+    text = _findings.report(made, [], given)["warnings"]
+    assert all(word in text for word in words) and bool(text) == bool(words), text
+
+
+def test_a_disk_is_compared_with_what_its_own_ranks_write() -> None:
+    made = {host: judge(host, checkpoints_free_kib=str(400_000_000_000 >> 10)) for host in "ab"}
+    given = {**SETTINGS, "checkpoint_path": "/ckpt", "ranks": {"a": 1, "b": 0}}
+    sizes = {"all_bytes": 400_000_000_000, "node_bytes": [100_000_000_000, 300_000_000_000], "saves": 2}
+    text = _findings.report(made, [], {**given, "checkpoint": sizes})["warnings"]
+    assert "a:\n  - No room for two checkpoints in /ckpt: found 400.0 GB; expected 600.0 GB" in text and "a, b" not in text and "\nb:" not in text
+    # Unknown is no finding: a plan whose sizes are not known, or nodes that are not all there.
+    assert _findings.report(made, [], {**given, "checkpoint": {}})["warnings"] == ""
+    assert _findings.report({"a": made["a"]}, [], {**given, "checkpoint": sizes})["warnings"] == ""
+    shared = {host: judge(host, checkpoints_free_kib=str(700_000_000_000 >> 10), checkpoints_filesystem="lustre") for host in "ab"}
+    assert "a, b:\n  - No room for two checkpoints in /ckpt: found 700.0 GB; expected 800.0 GB" in _findings.report(
+        shared, [], {**given, "checkpoint": sizes})["warnings"]
+
+
 def test_a_container_is_not_asked_about_its_hosts_clock_and_bus() -> None:
     assert judge(container="podman", synchronized="no", pci=["0000:c1:00.0", "0000:c2:00.0"])["findings"] == []
+
+
+def test_the_quick_tier_asks_a_node_at_most_six_times() -> None:
+    """By its tasks: what runs on the controller is no remote execution, and nothing is looped."""
+    local = {f"ansible.builtin.{name}" for name in ("set_fact", "debug", "fail", "include_tasks", "import_tasks", "assert")}
+    folder = PROBE.parents[1] / "tasks"
+    tasks = [task for path in folder.glob("*.yml") for task in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    remote = [task for task in tasks if not local & set(task) and task.get("delegate_to") != "localhost"]
+    assert {"ansible.builtin.raw"} == {name for task in remote for name in task if name.startswith("ansible.")}, "raw alone needs no Python"
+    assert 1 < len(remote) <= 6 and not any("loop" in task for task in remote)
 
 
 def test_the_probe_looks_for_the_words_that_are_judged() -> None:

@@ -111,7 +111,7 @@ def test_arguments_and_environment_reach_torchrun(rendered):
     assert "--load" not in argv
     assert "--no-load-optim" not in argv
     environment = (rendered / "environment").read_text().splitlines()
-    assert {"HCCL_DETERMINISTIC=true", "HCCL_IF_IP=192.0.2.2", "GLOO_SOCKET_IFNAME=eth0", "HCCL_EXEC_TIMEOUT=120",
+    assert {"HCCL_DETERMINISTIC=true", "HCCL_IF_IP=192.0.2.2", "GLOO_SOCKET_IFNAME=eth0", "HCCL_EXEC_TIMEOUT=120", "HCCL_IF_BASE_PORT=60000",
             "SITE_NOTE=two words; $HOME"} <= set(environment)
 
 

@@ -135,14 +135,12 @@ def test_warnings_of_the_plan_are_there_too() -> None:
 def test_a_disk_without_room_for_two_checkpoints() -> None:
     checkpoint = said({})["checkpoint"]
     two = [2 * size for size in checkpoint["node_bytes"]]
-    assert _parallel_plan.disk_warnings(checkpoint, two, "/ckpt") == []
-    assert _parallel_plan.disk_warnings(checkpoint, [None, None], "/ckpt") == []
-    [warning] = _parallel_plan.disk_warnings(checkpoint, [two[0], two[1] - 1], "/ckpt")
-    assert warning == ("No room for two checkpoints in /ckpt on node rank 1: 676.4 GB are free, expected 676.4 GB (1 will be written, and none is deleted). "
-                       "Free the disk, set cluster_checkpoint_dir to a larger one, or raise plan_save_interval.")
+    assert _parallel_plan.short_disks(checkpoint, two) == []
+    assert _parallel_plan.short_disks(checkpoint, [None, None]) == []
+    assert _parallel_plan.short_disks(checkpoint, [two[0], two[1] - 1]) == [(1, two[1] - 1, two[1])]
     # All nodes on one disk: what all of them write.
-    assert len(_parallel_plan.disk_warnings(checkpoint, two, "/ckpt", shared=True)) == 2
-    assert _parallel_plan.disk_warnings(checkpoint, [2 * checkpoint["all_bytes"]] * 2, "/ckpt", shared=True) == []
+    assert len(_parallel_plan.short_disks(checkpoint, two, shared=True)) == 2
+    assert _parallel_plan.short_disks(checkpoint, [2 * checkpoint["all_bytes"]] * 2, shared=True) == []
 
 
 @pytest.mark.parametrize(("site", "message"), [

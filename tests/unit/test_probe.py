@@ -11,22 +11,28 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.ascend.cluster.plugins.filter import preflight_report as report_filter
-from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _npu_chips, _probe
+from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _npu_chips, _probe, _probe_versions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 HERE = Path(__file__).parent
 PROBE = HERE.parent.parent / "roles" / "preflight" / "files" / "probe.sh"
+# As it travels: one program of two files.
+PROGRAM = "\n".join(PROBE.with_name(name).read_text(encoding="utf-8") for name in ("probe_npus.sh", "probe.sh"))
 SMI = {name: yaml.safe_load((HERE / "recorded" / "npu_smi" / f"{name}.yml").read_text(encoding="utf-8"))
        for name in (path.stem for path in (HERE / "recorded" / "npu_smi").glob("*.yml"))}
 
 SETTINGS: dict[str, Any] = {
     "min_python": "3.8", "supported_os": ["openEuler", "debian", "rhel"], "supported_arch": ["aarch64", "x86_64"],
     "min_free_gib": 100, "min_cann_free_gib": 10, "workspace_path": "/opt/ascend-cluster", "cann_path": "/usr/local/Ascend",
-    "driver_info": "/usr/local/Ascend/driver/version.info", "nproc_per_node": 1, "hccl_ports": "60000-60031,16666",
-    "address": "192.0.2.11", "master_port": 6000, "max_clock_skew_seconds": 30,
+    "driver_info": "/usr/local/Ascend/driver/version.info", "nproc_per_node": 1,
+    "ports": {"master": "6000-6015", "supervisor": 29400, "hccl": "60000-60031", "device": 16666},
+    "port_ranges": "6000-6015,16666,29400,60000-60031", "master": True, "address": "192.0.2.11", "max_clock_skew_seconds": 30,
     "platform": "", "precision": "bf16", "kernels_src": "/srv/Ascend-cann-kernels-910b_8.0.RC1_linux.run", "max_npu_memory_used_percent": 12,
     "user": "ascend", "unit": "ascend-pretrain.service", "nodes": 2, "memory_gib_per_rank": 4,
+    "versions": {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"},
+    "version_tables": {"cann": {"2.1.0.post3": ["8.0.RC1"]}, "python": {"2.1.0.post3": ["3.8", "3.9"]},
+                       "driver": {"8.0.RC1": {"fits": ["24.1.RC1", "25.2"], "fails": ["23.0"]}}},
 }
 GOOD: dict[str, list[str]] = {
     "sent": ["1000"], "date": ["1001"], "uid": ["0"], "arch": ["aarch64"], "os_ID": ['"openEuler"'],
@@ -76,7 +82,8 @@ def test_a_good_node() -> None:
     assert found["facts"] == {"npus": 1, "npu_names": ["910B4"], "unknown_chips": [], "driver": "24.1.rc1", "python": "3.9.9", "arch": "aarch64",
                               "clock_offset": 1, "npu_name": "910B4", "firmware": "7.1.0.6.220", "kernel": "5.10.0-60.18.0.50.oe2203.aarch64",
                               "system": "openEuler 22.03 LTS", "mtu": "1500", "memory_gib": 1511, "processors": "192", "fabric": {},
-                              "python_path": "/usr/bin/python3", "launched": False}
+                              "python_path": "/usr/bin/python3", "launched": False, "ephemeral_samples": [39825, 46883, 53941],
+                              "unknown_pairs": [], "checkpoint_free_bytes": 0, "checkpoint_shared": False, "fabric_unjudged": 0}
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -97,8 +104,9 @@ def test_a_good_node() -> None:
     ({"npu_smi": []}, ["npu-smi is not installed"]),
     ({"npu_smi_rc": "255", "npu_smi_line": SMI["driver_broken"]["output"].splitlines()}, ["no NPU", "return code 255", "dcmi"]),
     ({"npu_smi_rc": "124", "npu_smi_line": [""]}, ["no NPU", "124", "no output"]),
-    ({"listen": "6000 77 python3"}, ["master port 6000", "python3 (pid 77)", "pretrain_master_port"]),
-    ({"listen": "60003 - -"}, ["HCCL", "60003", "an unknown process", "preflight_hccl_ports"]),
+    ({"listen": "6000 77 python3"}, ["master port 6000", "python3 (pid 77)", "master of cluster_ports"]),
+    ({"listen": "29400 77 python3"}, ["master port 29400", "python3 (pid 77)", "supervisor of cluster_ports"]),
+    ({"listen": "60003 - -"}, ["HCCL", "60003", "an unknown process", "60000-60031 to be free", "hccl of cluster_ports"]),
     ({"address": ["10.0.0.5 eth0", "fe80::1 eth0"]}, ["cluster_address", "192.0.2.11", "10.0.0.5"]),
 ])
 def test_a_finding_names_what_was_found_and_the_way_out(change: dict[str, Any], words: list[str]) -> None:
@@ -107,6 +115,22 @@ def test_a_finding_names_what_was_found_and_the_way_out(change: dict[str, Any], 
     assert len(findings) == 1
     text = _findings.report({"node1": {"findings": findings, "job": "inactive", "facts": {}}}, [], SETTINGS)["message"]
     assert all(word in text for word in words), text
+
+
+def test_ports_that_this_node_does_not_need() -> None:
+    """6010 and more are those of X11 that sshd forwards; the NPUs' own is not the host's; and only the master listens for the others."""
+    assert judge(listen=["6001 7 sshd", "6010 7 sshd", "6015 7 sshd", "16666 7 x", "6016 7 x", "29401 7 x"])["findings"] == []
+    assert judge(listen=["6000 7 x", "29400 7 x"], over={"master": False})["findings"] == []
+
+
+def test_a_firewall_is_told_with_the_ports_to_open() -> None:
+    found = judge(firewall=["ufw"])["findings"][0]
+    assert "6000-6015,16666,29400,60000-60031 (cluster_ports) and the ephemeral range (32768-60999)" in found["remedy"]
+
+
+@pytest.mark.parametrize("text", [[], "32768", "a-b", "32768-"])
+def test_samples_of_an_unknown_range_are_none(text: Any) -> None:
+    assert judge(ephemeral=text)["facts"]["ephemeral_samples"] == []
 
 
 def test_os_release_of_a_rebuild_counts_by_id_like() -> None:
@@ -220,15 +244,21 @@ def test_report_filter_counts_a_node_without_judgement() -> None:
 def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None:
     runs = tmp_path / "my runs"
     runs.mkdir()
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "cann_toolkit.txt").write_text("toolkit 8.0.RC1\nkernels 8.0.RC1\n")
+    (state / "conda_env.txt").write_text("# wheels\npython 3.8\ntorch-2.1.0-cp38-cp38-linux_x86_64.whl sha256:1\ntorch_npu-2.1.0.post3-cp38-x.whl sha256:2\n")
     if used:
         (runs / "current").symlink_to("a-run")
-    done = subprocess.run(["/bin/sh", str(PROBE), "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
-                           "1-65535", str(runs), "root", "python3.99", "python3"], capture_output=True, text=True, check=True)
+    done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
+                           "1-65535", str(runs), "root", str(state), str(tmp_path / "ckpt"), str(tmp_path / "data"), str(tmp_path), "python3.99", "python3"], capture_output=True, text=True, check=True)
     values = _probe.parse(done.stdout)
     assert values["sent"] == ["1"]
     assert values["workspace_parent"] == ["/"]
     assert int(values["workspace_free_kib"][0]) > 0
     assert ("workspace_used" in values) == used
+    assert _probe_versions.installed(values) == {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"}
+    assert int(values["checkpoints_free_kib"][0]) > 0 and values["checkpoints_parent"] == [str(tmp_path)]
     assert values["user_ids"] == ["0:0"]
     assert values["python_rc"] == ["0"]
     assert values["arch"] and values["uid"] and values["os_ID"]

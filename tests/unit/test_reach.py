@@ -13,6 +13,8 @@ from typing import Any, Iterator
 import pytest
 from ansible_collections.ascend.cluster.plugins.module_utils import _reach
 
+from tests.unit.test_probe import PROGRAM as PROBE
+
 PROGRAM = Path(__file__).parents[2] / "roles/preflight/files/reach.py"
 ADDRESS = "127.0.0.1"
 
@@ -46,12 +48,33 @@ def test_what_listens_is_reached_and_what_does_not_is_told(swallowing: int) -> N
         busy = other.getsockname()[1]
         listened = run("listen", ADDRESS, 20, open_port, busy)
     assert f"listening={open_port}\n" in listened and f"busy={busy} " in listened and f"listening={busy}" not in listened
-    said = run("connect", 2, "me", f"me=192.0.2.1 you={ADDRESS}", open_port, closed, swallowing)
+    said = run("connect", 2, "me", f"me={ADDRESS} you={ADDRESS}", open_port, closed, swallowing)
     assert said.splitlines() == ["reached=1", f"unreached=you|{closed}|refused", f"unreached=you|{swallowing}|{_reach.LARGE}"]
     # It is answered again: one listener serves all nodes.
-    assert run("connect", 2, "me", f"a={ADDRESS} b={ADDRESS} c={ADDRESS}", open_port) == "reached=3\n"
+    assert run("connect", 2, "me", f"me={ADDRESS} a={ADDRESS} b={ADDRESS} c={ADDRESS}", open_port) == "reached=3\n"
     assert _reach.read({"stdout": listened}, {"stdout": said}) == {
         "listening": [open_port], "tried": True, "unreached": [["you", closed, "refused"], ["you", swallowing, _reach.LARGE]]}
+
+
+def test_it_goes_out_from_the_address_of_the_training() -> None:
+    """Linux has all of 127/8, so that one which is not the usual one shows."""
+    with socket.create_server((ADDRESS, 0)) as server:
+        child = subprocess.Popen([sys.executable, str(PROGRAM), "connect", "5", "me", f"me=127.0.0.9 you={ADDRESS}", str(server.getsockname()[1])],
+                                 stdout=subprocess.PIPE, text=True)
+        peer, (source, _) = server.accept()
+        with peer:
+            assert source == "127.0.0.9"
+            got = 0
+            while got < 200000:
+                got += len(peer.recv(65536))
+            peer.send(b"whole\n")
+        assert child.communicate(timeout=60)[0] == "reached=1\n"
+
+
+def test_a_node_without_its_address_tells_nothing_of_the_others() -> None:
+    done = subprocess.run([sys.executable, str(PROGRAM), "connect", "1", "me", f"me=192.0.2.1 you={ADDRESS}", "9"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "") and "192.0.2.1: Cannot assign requested address" in done.stderr
+    assert _reach.read({"stdout": ""}, {"stdout": done.stdout})["tried"] is False
 
 
 def test_the_listener_is_no_finding_of_the_probe() -> None:
@@ -60,11 +83,11 @@ def test_the_listener_is_no_finding_of_the_probe() -> None:
     words = [sys.executable, "-c", PROGRAM.read_text(encoding="utf-8"), "listen", ADDRESS, "60", str(port)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     pid = int(done.stdout.split("pid=")[1])
-    probe = PROGRAM.with_name("probe.sh")
     try:
         with socket.create_server((ADDRESS, 0)) as other:
             ports = (port, other.getsockname()[1])
-            said = subprocess.run(["/bin/sh", str(probe), "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root"],
+            said = subprocess.run(["/bin/sh", "-c", PROBE, "probe", "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root",
+                                   "/nowhere", "/nowhere", "/nowhere", ""],
                                   capture_output=True, text=True, check=True).stdout
     finally:
         os.kill(pid, signal.SIGTERM)
@@ -75,7 +98,7 @@ def test_the_listener_ends_by_itself() -> None:
     port = free()
     run("listen", ADDRESS, 1, port)
     for _ in range(100):
-        if run("connect", 1, "me", f"you={ADDRESS}", port) == f"reached=0\nunreached=you|{port}|refused\n":
+        if run("connect", 1, "me", f"me={ADDRESS} you={ADDRESS}", port) == f"reached=0\nunreached=you|{port}|refused\n":
             return
     pytest.fail("it listens for ever")
 

@@ -33,7 +33,8 @@ def test_every_stack_says_the_same_things(name: str) -> None:
     found, first = shape(stacks.read(name)), shape(stacks.read("recipe"))
     for table in ("rules", "options", "deterministic_arguments"):
         found.pop(table), first.pop(table)
-    found["environment"].pop("cann_pairs"), first["environment"].pop("cann_pairs")
+    for part, table in (("environment", "cann_pairs"), ("environment", "python_pairs"), ("cann", "driver_pairs")):
+        found[part].pop(table), first[part].pop(table)
     assert found == first
 
 
@@ -69,6 +70,9 @@ def test_a_stack_fits_itself(name: str) -> None:
     assert set(stack["hooks"]) <= hooks
     wheel = next(wheel for wheel in stack["environment"]["wheels"] if wheel["name"] == "torch_npu")
     assert stack["cann"]["version"] in stack["environment"]["cann_pairs"][wheel["version"]]
+    assert stack["environment"]["python"] in stack["environment"]["python_pairs"][wheel["version"]]
+    drivers = stack["cann"]["driver_pairs"]
+    assert drivers[stack["cann"]["version"]]["fits"] and all(row.keys() == {"fits", "fails"} for row in drivers.values())
     assert stack["tokenizer"]["option"] in ("tokenizer-name-or-path", "tokenizer-model")
     assert stack["tokenizer"]["type"] in stack["options"]["choices"]["tokenizer-type"]
     known = {word for kind, words in stack["options"].items() if kind != "of" for word in (words.split() if isinstance(words, str) else words)}

@@ -14,8 +14,8 @@ def test_the_training_user(host):
     assert host.file(f"{WORKSPACE}/runs").user == "ascend"
 
 
-def test_hccl_ports_are_reserved(host):
-    assert host.file("/proc/sys/net/ipv4/ip_local_reserved_ports").content_string.strip() == "16666,60000-60031"
+def test_ports_of_a_run_are_reserved(host):
+    assert host.file("/proc/sys/net/ipv4/ip_local_reserved_ports").content_string.strip() == "6000-6015,16666,29400,60000-60031"
 
 
 def test_the_environment_is_sourced_once(host):

@@ -157,6 +157,6 @@ class TestWrongNodes:
             for playbook in ("playbooks/preflight.yml", "playbooks/pretrain.yml"):
                 output = site.refused(playbook, pretrain_new_run=True)
                 assert "6000" in output
-                assert "pretrain_master_port" in output
+                assert "cluster_ports" in output
         finally:
             site.run("node1", "systemctl stop test-listener")

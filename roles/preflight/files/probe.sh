@@ -2,15 +2,18 @@
 # Tells what a node is like, as key=value lines between two markers, and changes nothing. It needs no Python:
 # a POSIX shell, coreutils and /proc are enough; what else is missing leaves its line out.
 #
-#   probe.sh SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER PYTHON...
+#   probe_npus.sh and this one, with SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER STATE CHECKPOINTS DATA PLACES PYTHON...
 #
-# SENT: the controller's clock, said back. PORTS: words like 6000 or 60000-60031. RUNS: the folder of the runs.
-# INTERPRETER: the configured Python, or "". USER: who trains. PYTHON: those to look for, in order.
+# SENT: the controller's clock, said back. PORTS: words like 7000 or 7000-7015. RUNS: the folder of the runs.
+# INTERPRETER: the configured Python, or "". USER: who trains. STATE: root's folder of records.
+# CHECKPOINTS: their folder. DATA: the data without .bin. PLACES: folders that the training user writes. PYTHON: those to look for, in order.
 LC_ALL=C
 export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7 runs=$8 user=$9
 shift 9
+state=$1 checkpoints=$2 data=$3 places=$4
+shift 4
 # Lines of the kernel's log that mean something: the words of plugins/module_utils/_probe_kernel_log.py (compared by test).
 faults='PCIe Bus Error:.*severity=Uncorrected|AER:.*[Uu]ncorrect|EDAC .* UE |[Hh]ardware [Ee]rror.*[Uu]ncorrect|error_type: 16|Memory failure: 0x|Out of memory: Kill|oom-kill:|Killed process [0-9]+|EXT4-fs error|XFS .*(Corruption|I/O [Ee]rror)|blk_update_request: .*I/O error|I/O error, dev |Remounting filesystem read-only|hard LOCKUP|soft lockup|self-detected stall|detected stalls on|blocked for more than [0-9]+ seconds|Heartbeat lost|Device is abnormal|devdrv_manager_send_msg unsuccessful|ipc channel idle timeout|DMA copy failed|Get mntn message'
 
@@ -22,8 +25,9 @@ limited_to() {
     if command -v timeout >/dev/null 2>&1; then timeout "$@" </dev/null; else shift && "$@" </dev/null; fi
 }
 
-lines() { # lines KEY: its input as KEY=line
-    while IFS= read -r line || [ -n "$line" ]; do printf '%s=%s\n' "$1" "$line"; done
+lines() { # lines KEY: its input as KEY=line; a KEY with = in it is the beginning of the lines
+    case $1 in *=*) begin=$1 ;; *) begin=$1= ;; esac
+    while IFS= read -r line || [ -n "$line" ]; do printf '%s%s\n' "$begin" "$line"; done
 }
 
 free_space() { # free_space NAME PATH: the nearest existing parent, its free KiB and type of file system
@@ -49,10 +53,46 @@ free_space() { # free_space NAME PATH: the nearest existing parent, its free KiB
 
 memory() { # of the host, and the least limit of control groups that a service is under
     while read -r key value _; do
-        case $key in MemTotal: | MemAvailable: | SwapTotal: | SwapFree:) printf 'meminfo=%s %s\n' "${key%:}" "$value" ;; esac
+        case $key in MemTotal: | MemAvailable: | SwapTotal: | SwapFree: | HugePages_Free: | Hugepagesize:) printf 'meminfo=%s %s\n' "${key%:}" "$value" ;; esac
     done </proc/meminfo
     for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/system.slice/memory.max /sys/fs/cgroup/memory/system.slice/memory.limit_in_bytes; do
         if [ -r "$file" ]; then printf 'memory_limit=%s %s\n' "$(cat "$file")" "$file"; fi
+    done
+}
+
+limits() { # of the training's unit where it is there: what its processes get; else the service manager's own, which the unit has not changed
+    if [ "$(limited systemctl show "$unit" --property=LoadState --value 2>/dev/null)" = loaded ]; then
+        limited systemctl show "$unit" --property=LimitNOFILESoft --property=LimitNPROCSoft --property=LimitMEMLOCKSoft --property=TasksMax 2>/dev/null
+    else
+        limited systemctl show --property=DefaultLimitNPROCSoft 2>/dev/null
+    fi | lines unit_limit
+}
+
+roots_files() { # in the places that the training user writes: it could not write over them
+    [ -z "$places" ] || ! id -u "$user" >/dev/null 2>&1 && return
+    # shellcheck disable=SC2086  # several
+    limited_to 20 find -H $places -xdev -maxdepth 4 -type f -user root 2>/dev/null | head -n 20 | lines roots_file
+}
+
+disks() { # what they say of their own health, where there is a tool to ask
+    for disk in /sys/block/*; do
+        name=${disk##*/}
+        [ -e "$disk/device" ] && [ -b "/dev/$name" ] || continue
+        if command -v smartctl >/dev/null 2>&1; then
+            limited_to 10 smartctl -n standby -H "/dev/$name" 2>/dev/null | grep -E 'overall-health|Health Status' | lines "disk_health=$name "
+        elif command -v nvme >/dev/null 2>&1 && [ "${name#nvme}" != "$name" ]; then
+            limited_to 10 nvme smart-log "/dev/$name" 2>/dev/null | grep '^critical_warning' | lines "disk_health=$name "
+        fi
+    done
+}
+
+read_speed() { # of a large file of the training on a local disk, past the cache; at most 256 MiB, for 20 s
+    for file in "$data.bin" $(limited_to 10 find -H "$checkpoints" -xdev -maxdepth 4 -type f -name '*.pt' -size +131071 2>/dev/null | head -n 1); do
+        [ -n "$(limited_to 5 find -H "$file" -type f -size +131071 2>/dev/null)" ] || continue
+        case $(limited_to 5 stat -f -c %T "$file" 2>/dev/null) in ext* | xfs | btrfs | zfs | f2fs | overlayfs) ;; *) continue ;; esac
+        said=$(limited_to 20 dd if="$file" of=/dev/null bs=4M count=64 iflag=direct 2>&1)
+        printf 'read_speed=%s %s %s\n' "$?" "$file" "$(printf '%s\n' "$said" | tail -n 1)"
+        return
     done
 }
 
@@ -66,42 +106,6 @@ firewalls() { # those that filter what comes in
 
 kernel_log() { # what the check of the kernel's log looks for, the newest first
     limited dmesg 2>/dev/null | grep -E "$faults" | tail -n 200 | cut -c 1-300 | lines kernel_log
-}
-
-hccn() { # hccn DEVICE QUERY AS: the answer of hccn_tool as DEVICE|AS|STATUS|LINE; it is busy while anybody else asks
-    tries=0
-    while :; do
-        answer=$(limited_to 10 "$tool" -i "$1" "-$2" -g 2>&1)
-        code=$?
-        case $answer in *'is busy'*) ;; *) break ;; esac
-        tries=$((tries + 1))
-        [ "$tries" -lt 6 ] || break
-        sleep 1
-    done
-    printf '%s\n' "$answer" | while IFS= read -r line; do printf 'hccn=%s|%s|%s|%s\n' "$1" "$3" "$code" "$line"; done
-    [ "$code" != 124 ]
-}
-
-npu_devices() { # the numbers that hccn_tool takes: those of npu-smi's map, else of the devices
-    found=$(limited npu-smi info -m 2>/dev/null | {
-        read -r heading
-        while read -r _ _ third fourth _; do
-            case $heading in *Phy-ID*) number=$fourth ;; *) number=$third ;; esac
-            case $number in '' | *[!0-9]*) ;; *) echo "$number" ;; esac
-        done
-    })
-    [ -n "$found" ] || found=$(for device in /dev/davinci[0-9]*; do echo "${device#/dev/davinci}"; done | grep -x '[0-9]*')
-    echo "$found" | sort -nu
-}
-
-fabric() { # the NPUs' own network; a device that hangs is asked nothing more
-    hanging=' '
-    for query in stat link net_health ip gateway netdetect tls optical link_stat mtu speed 'stat again'; do
-        for device in $devices; do
-            case $hanging in *" $device "*) continue ;; esac
-            hccn "$device" "${query% again}" "$query" || hanging="$hanging$device "
-        done
-    done
 }
 
 find_python() { # the configured interpreter, else the first that exists, as ansible-core's discovery does
@@ -165,27 +169,6 @@ addresses() {
     done
 }
 
-processes() { # its input of process ids, as PID|OWNER|unit or -|NAME|COMMAND
-    sort -u | while read -r pid; do
-        owner=$(stat -c %U "/proc/$pid" 2>/dev/null) || continue
-        command=$(tr '\0\n|' '   ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c 1-400)
-        in_unit=-
-        if grep -q "/$unit\$" "/proc/$pid/cgroup" 2>/dev/null; then in_unit=unit; fi
-        printf 'process=%s|%s|%s|%s|%s\n' "$pid" "$owner" "$in_unit" "$(tr '|' ' ' 2>/dev/null <"/proc/$pid/comm")" "$command"
-    done
-}
-
-launched() { # ids of processes that may belong to a launch: npu-smi's, the training user's by their words, the unit's
-    printf '%s\n' "$output" | while IFS='|' read -r _ _ pid _; do
-        pid=${pid#"${pid%%[! ]*}"}
-        pid=${pid%%[!0-9]*}
-        [ -n "$pid" ] && [ -d "/proc/$pid" ] && echo "$pid"
-    done
-    find /proc -maxdepth 1 -name '[0-9]*' -user "$user" 2>/dev/null | sed 's|$|/cmdline|' \
-        | xargs grep -lasE 'pretrain_gpt\.py|pretrain_mixtral\.sh|torchrun' 2>/dev/null | sed 's|[^0-9]||g'
-    cat "/sys/fs/cgroup/system.slice/$unit/cgroup.procs" "/sys/fs/cgroup/systemd/system.slice/$unit/cgroup.procs" 2>/dev/null
-}
-
 echo 'ASCEND-PROBE 1 BEGIN'
 printf 'sent=%s\n' "$sent"
 printf 'date=%s\n' "$(date +%s)"
@@ -210,7 +193,10 @@ done
 find_python "$@"
 free_space workspace "$workspace"
 { [ -e "$runs/current" ] || [ -L "$runs/current" ]; } && echo 'workspace_used=1'
+free_space checkpoints "$checkpoints"
 free_space cann "$cann"
+roots_files
+disks
 [ -e "$cann" ] && echo 'cann_exists=1'
 { [ -e "$cann/ascend-toolkit" ] || [ -e "$cann/cann" ]; } && echo 'cann_installed=1'
 for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do # the chips whose kernels are there; ops_oam comes with the toolkit
@@ -223,17 +209,21 @@ done
 if [ -r "$driver" ]; then lines driver_info <"$driver"; fi
 firmware=${driver%/driver/*}/firmware/version.info
 if [ -r "$firmware" ]; then lines firmware_info <"$firmware"; fi
+grep -hE '^(toolkit|python) |^torch_npu-' "$state/cann_toolkit.txt" "$state/conda_env.txt" 2>/dev/null | lines record
 for device in /sys/bus/pci/devices/*; do
     case $(cat "$device/vendor" "$device/device" 2>/dev/null) in
         0x19e5*0xd801 | 0x19e5*0xd802 | 0x19e5*0xd803) printf 'pci=%s\n' "${device##*/}" ;;
     esac
 done
-output=''
+output='' map=''
 if command -v npu-smi >/dev/null 2>&1; then
     printf 'npu_smi=%s\n' "$(command -v npu-smi)"
     output=$(limited npu-smi info 2>&1)
     printf 'npu_smi_rc=%s\n' "$?"
     printf '%s\n' "$output" | lines npu_smi_line
+    # shellcheck disable=SC2034  # of probe_npus.sh
+    map=$(limited npu-smi info -m 2>/dev/null)
+    ask_chips
 fi
 tool=${driver%/version.info}/tools/hccn_tool
 [ -x "$tool" ] || tool=$(command -v hccn_tool 2>/dev/null)
@@ -245,12 +235,18 @@ if [ -n "$tool" ]; then
 fi
 if [ -r /etc/hccn.conf ]; then lines hccn_conf </etc/hccn.conf; fi
 kernel_log
+held_by=$(holders)
 launched | processes
+printf '%s\n' "$held_by" | lines holder
 listeners
 addresses
 if [ -d /run/systemd/system ]; then
     echo 'systemd=1'
-    printf 'unit_state=%s\n' "$(limited systemctl is-active "$unit" 2>/dev/null)"
+    unit_state=$(limited systemctl is-active "$unit" 2>/dev/null)
+    printf 'unit_state=%s\n' "$unit_state"
+    limits
+    # Nothing that takes time from a training.
+    case $unit_state in inactive | failed) read_speed ;; esac
 fi
 if ids=$(id -u "$user" 2>/dev/null); then printf 'user_ids=%s:%s\n' "$ids" "$(id -g "$user")"; fi
 if grep -qw nfs4 /proc/filesystems 2>/dev/null || find "/lib/modules/$(uname -r)/" -name 'nfsv4.ko*' 2>/dev/null | grep -q .; then

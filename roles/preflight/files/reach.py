@@ -3,8 +3,10 @@
     reach.py listen ADDRESS SECONDS PORT...     bind, say which ports listen, and answer in the background for so long
     reach.py connect SECONDS OWN PEERS PORT...  PEERS: NAME=ADDRESS NAME=ADDRESS …, OWN among them; a line for each that is not reached
 
-A connection carries 200 kB there and one line back, so packets of the full MTU pass in one direction, at least; where larger ones are
-dropped without a word the answer does not come. Lines are key=value as those of probe.sh: ``listening=PORT``, ``busy=PORT WORDS``,
+A connection goes out from the node's own address of the training, as that of HCCL does, so over its interface. It carries 200 kB there and one
+line back: TCP fills its segments up to the MTU of the two ends, so where something between drops larger packets without a word, and nobody is
+told (an MTU black hole), the first full segment is lost each time and the answer does not come. Each pair is tried in both directions. Where a
+router lowers the segments, or net.ipv4.tcp_mtu_probing finds the way, it comes, as it does for the training. Lines are key=value as those of probe.sh: ``listening=PORT``, ``busy=PORT WORDS``,
 ``pid=`` of what answers, ``reached=COUNT``, ``unreached=NAME|PORT|WORDS``.
 """
 import errno
@@ -84,8 +86,8 @@ def serve(selector: Any, end: float) -> None:
                 key.fileobj.close()
 
 
-def connect(seconds: float, peers: Sequence[Sequence[str]], ports: Sequence[int]) -> Tuple[int, List[Tuple[str, int, str]]]:
-    """Try every peer and port, AT_ONCE together; returns how many were reached and what was not."""
+def connect(seconds: float, own: str, peers: Sequence[Sequence[str]], ports: Sequence[int]) -> Tuple[int, List[Tuple[str, int, str]]]:
+    """Try every peer and port from the address ``own``, AT_ONCE together; returns how many were reached and what was not."""
     waiting = [(name, address, port) for name, address in peers for port in ports]
     waiting.reverse()
     selector: Any = selectors.DefaultSelector()
@@ -96,6 +98,7 @@ def connect(seconds: float, peers: Sequence[Sequence[str]], ports: Sequence[int]
             name, address, port = waiting.pop()
             client = socket.socket(family(address), socket.SOCK_STREAM)
             client.setblocking(False)
+            client.bind((own, 0))
             code = client.connect_ex((address, port))
             if code not in (0, errno.EINPROGRESS):
                 unreached.append((name, port, reason(code)))
@@ -139,8 +142,12 @@ def main() -> None:
     if words[0] == "listen":
         listen(words[1], float(words[2]), [int(word) for word in words[3:]])
         return
-    peers = [peer for peer in (word.split("=", 1) for word in words[3].split()) if peer[0] != words[2]]
-    reached, unreached = connect(float(words[1]), peers, [int(word) for word in words[4:]])
+    nodes = dict(word.split("=", 1) for word in words[3].split())
+    peers = [peer for peer in nodes.items() if peer[0] != words[2]]
+    try:
+        reached, unreached = connect(float(words[1]), nodes[words[2]], peers, [int(word) for word in words[4:]])
+    except OSError as error:  # an address that is not the node's: nothing is known of the others
+        sys.exit(f"{nodes[words[2]]}: {error.strerror or error}")
     print(f"reached={reached}")
     for name, port, why in unreached:
         print(f"unreached={name}|{port}|{why}")

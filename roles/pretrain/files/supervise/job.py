@@ -1,0 +1,114 @@
+"""One start of the launch script: begun, stopped with everything below it, and nothing left of it."""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from typing import Any, Callable
+
+from supervise import processes, stacks
+from supervise.config import Config
+from supervise.ranks import main_threads
+
+
+class Job:
+    """The launch script of this node; one at a time."""
+
+    def __init__(self, config: Config, children: processes.Children) -> None:
+        self.config, self._children = config, children
+        self.stderr = os.path.join(config.folder, "stderr.txt")
+        self._pid = 0
+        self.ended: asyncio.Future[int] = asyncio.get_event_loop().create_future()
+        #: rank to pid
+        self.ranks: dict[int, int] = {}
+
+    def clear(self) -> None:
+        """Remove what an earlier start said of its end: the launch script does so too, a moment later."""
+        for name in ("failures", "stacks"):
+            shutil.rmtree(os.path.join(self.config.run_dir, name), ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(self.config.run_dir, "result"))
+
+    def start(self, generation: int, port: int, load: int | None) -> None:
+        """Start it.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        name, _, value = self.config.mark.partition("=")
+        environment = {**os.environ, name: value, "MASTER_PORT": str(port), "SUPERVISE_GENERATION": str(generation), "SUPERVISE_LOAD": str(load or "")}
+        self.ranks = {}
+        # Its output is the log's copy for the journal; its own words, when it refuses to begin, are told.
+        with open(self.stderr, "wb") as stderr:
+            self._pid, self.ended = self._children.start(self.config.command, environment, stderr=stderr)
+
+    async def wait(self) -> int:
+        """Its status, when it has ended by itself or after a stop."""
+        return await asyncio.shield(self.ended)
+
+    async def _ends_within(self, seconds: float, goes_on: Callable[[], bool] = lambda: True) -> bool:
+        deadline = asyncio.get_event_loop().time() + seconds
+        while asyncio.get_event_loop().time() < deadline and goes_on():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.wait(), 0.2)
+                return True
+        return False
+
+    def stop_soon(self, saves: Callable[[], bool]) -> None:
+        """Begin to stop it, where it has been started."""
+        if self._pid and not self.ended.done():
+            self._stopping = asyncio.ensure_future(self._stop(saves))
+
+    async def _stop(self, saves: Callable[[], bool]) -> None:
+        """SIGTERM, and SIGKILL after the grace.
+
+        Args:
+            saves: whether the ranks are to save. They get the signal themselves then: torchrun would kill them after 30 s.
+        """
+        if saves():
+            below = set(processes.descendants())
+            pids = [pid for pid in {**self.ranks, **stacks.registered(self.config.run_dir)}.values() if pid in below]
+            for pid in pids:
+                processes.send(pid, signal.SIGTERM)
+            if pids and await self._ends_within(self.config.times.save, saves):
+                return
+        processes.send(self._pid, signal.SIGTERM)
+        if not await self._ends_within(self.config.times.grace):
+            processes.send(self._pid, signal.SIGKILL)
+
+    async def sweep(self) -> list[str]:
+        """Nothing of a generation outlives it: it would hold the lock, the NPUs and the port of the next one. What cannot be ended, in words."""
+        return await processes.sweep(self.config.mark)
+
+    async def ready(self) -> str:
+        """Why this node cannot start, "" when it can."""
+        config = self.config
+        left = await self.sweep()
+        if left:
+            return f"processes of an earlier start do not end, even by SIGKILL: {', '.join(left[:4])}. Reboot the node"
+        script = next((word for word in config.command if os.path.isabs(word) and not os.access(word, os.R_OK)), "")
+        if script or not shutil.which(config.command[0]):
+            return f"{script or config.command[0]} (command) is not there or cannot be read: run site.yml again"
+        if not os.access(config.run_dir, os.W_OK):
+            return f"{config.run_dir} (run_dir) cannot be written by this user"
+        held = processes.holders()
+        if held:
+            words = ", ".join(f"{device} by {pid} ({processes.name(pid)})" for pid, device in held[:4])
+            return f"NPUs are held: {words}. End these processes, or run playbooks/stop.yml"
+        if config.ready:
+            status, said = await self._children.run(config.ready, config.times.form)
+            if status:
+                return said or f"{config.ready[0]} (ready) ended with status {status}"
+        return ""
+
+    async def ask_on_end(self, given: bytes) -> str:
+        """Run the site's command; what went wrong, in words."""
+        status, said = await self._children.run(["/bin/sh", "-c", self.config.on_end], 60.0, given)
+        return f"on_end ended with status {status}: {said}" if status else ""
+
+
+def stacks_of(config: Config) -> dict[str, Any]:
+    """Ask the ranks for their stacks, and wait for them (in a thread)."""
+    return main_threads(stacks.ask(config.run_dir, config.times.dump * 0.6))

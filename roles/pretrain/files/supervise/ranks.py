@@ -1,0 +1,90 @@
+"""The ranks on this node: those that the hook `failures` registered, when they began, and the first one that failed."""
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import signal
+from typing import Any
+
+from supervise import processes
+from supervise.stacks import main_thread, registered
+
+_FRAMES = 12
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def started(folder: str, expected: int) -> dict[str, Any] | None:
+    """Seconds since the first and the last rank of this node began; None while some have not registered."""
+    pids = registered(folder)
+    found = [one for one in map(processes.stat, pids.values()) if one]
+    if len(found) < expected:
+        return None
+    ages = [processes.age(one.started) for one in found]
+    return {"of": "ranks", "first": max(ages), "last": min(ages)}
+
+
+def exceptions(folder: str) -> list[dict[str, Any]]:
+    """What the hook wrote of ranks that failed, the earliest first. A rank that left with status 0 has not."""
+    found = []
+    for path in glob.glob(os.path.join(glob.escape(folder), "failures", "rank*.json")):
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+            record = json.load(file)
+            if isinstance(record, dict) and record.get("status"):
+                found.append(record)
+    return sorted(found, key=lambda one: float(one.get("time", 0)))
+
+
+def failed(folder: str, known: dict[int, int]) -> dict[str, Any] | None:
+    """The first rank of this node that failed: its global number and the reason; None while all is well.
+
+    Args:
+        folder: of the run.
+        known: rank to pid, of those that have registered; kept by the caller, as a zombie has no environment to know it by.
+    """
+    known.update(registered(folder))
+    killed = []
+    for rank, pid in sorted(known.items()):
+        found = processes.stat(pid)
+        if found and found.state == "Z" and os.WIFSIGNALED(found.status):
+            killed.append((os.WTERMSIG(found.status), {
+                "rank": rank, "reason": f"rank {rank} (pid {pid}) was killed by {signal_name(os.WTERMSIG(found.status))}"}))
+    raised = []
+    for record in exceptions(folder):
+        where = f" at {record['where']}" if record.get("where") else ""
+        said = f"{record.get('type', '')}: {record.get('message', '')}".strip(": ")
+        raised.append({"rank": record.get("rank"), "reason": f"rank {record.get('rank')} (local {record.get('local_rank')}) failed: {said[:300]}{where}"})
+    # No peer kills a rank, but a killed one lets its peers fail; SIGTERM is torchrun's, after it saw a failure.
+    first = [one for number, one in killed if number != signal.SIGTERM] + raised + [one for number, one in killed if number == signal.SIGTERM]
+    return first[0] if first else None
+
+
+def main_threads(stacks: dict[int, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Stacks as `stacks.ask` returns them, cut to what tells where a rank stands: the innermost frames of its main thread."""
+    cut = {}
+    for rank, one in stacks.items():
+        frames = main_thread(one["stack"])[:_FRAMES]
+        lines = [f'  File "{file}", line {line} in {function}' for file, line, function in frames]
+        cut[str(rank)] = {"state": one["state"], "stack": "\n".join(["Thread 0x0 (most recent call first):", *lines]) if frames else ""}
+    return cut
+
+
+def last_words(folder: str, stderr: str) -> str:
+    """Why the launch script says that it failed: of its file `result`, else its last line."""
+    with contextlib.suppress(OSError), open(os.path.join(folder, "result"), encoding="utf-8", errors="replace") as file:
+        found = dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
+        if found.get("reason"):
+            return found["reason"][:400]
+    with contextlib.suppress(OSError), open(stderr, "rb") as raw:
+        raw.seek(max(0, os.fstat(raw.fileno()).st_size - 4096))
+        lines = raw.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1][:400] if lines else ""
+    return ""
