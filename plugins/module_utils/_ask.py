@@ -26,7 +26,7 @@ def run_of(run_dir: str, run_id: str | None) -> str:
 def once(python: str, program: str, config: str, words: Sequence[str]) -> dict[str, Any]:
     """``status`` and ``error`` of one question."""
     try:
-        done = subprocess.run([python, program, "ask", "status", config, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
+        done = subprocess.run([python, program, "ask", "status", config, *words], capture_output=True, timeout=PATIENCE, check=False)
     except OSError as error:
         return {"status": {}, "error": f"{python} cannot be run: {error.strerror}: site.yml installs it (cluster_python)"}
     except subprocess.TimeoutExpired:

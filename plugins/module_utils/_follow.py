@@ -112,8 +112,8 @@ class Follower:
             why = f", after: {cause}" if cause and generation else ""
             return [f"{run}: {'starts again' if generation else 'starts'} (generation {generation}{why}); {ready} of {count} nodes are ready"]
         if state == "running":
-            restarts = f", restart {status['restarts']} of at most {status.get('max_restarts')} in a row without a new checkpoint" if status.get("restarts") else ""
-            return [f"{run}: runs on {count} nodes{restarted_from(status.get('training') or {})} (generation {generation}{restarts})"]
+            times = f", {status['restarts']} restart{'' if status['restarts'] == 1 else 's'} so far" if status.get("restarts") else ""
+            return [f"{run}: runs on {count} nodes{restarted_from(status.get('training') or {})} (generation {generation}{times})"]
         if state == "dumping":
             return [f"{run}: does not get on: {cause}; the stacks of all ranks are written"]
         return [f"{run}: is being stopped: {cause}"] if state == "stopping" else [f"{run}: {state}"]

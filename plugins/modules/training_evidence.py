@@ -94,7 +94,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.cluster.plugins.module_utils import _evidence
+from ansible_collections.ascend.cluster.plugins.module_utils import _evidence, _runs
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, as_user
 
 JOURNAL_LINES = 400
@@ -116,18 +116,9 @@ def begin(folder: str) -> float:
         return time.time() - 3600
 
 
-def result(folder: str) -> dict[str, str]:
-    """The key=value lines that the launch script leaves at its end, {} where there are none."""
-    try:
-        with open(os.path.join(folder, "result"), encoding="utf-8", errors="replace") as file:
-            return dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
-    except OSError:
-        return {}
-
-
 def read(collector: _evidence.Collector, kernel: str, unit: str) -> dict[str, Any]:
     """Run as the training user."""
-    return {"evidence": collector.collect(kernel, unit), "result": result(collector.folder)}
+    return {"evidence": collector.collect(kernel, unit), "result": _runs.launcher_result(collector.folder)}
 
 
 def main() -> None:
