@@ -84,7 +84,8 @@ class ActionModule(ActionBase):
             return {"error": f"it is not reached: {error}"}
         if answer.get("unreachable") or answer.get("failed") or "status" not in answer:
             # A broken connection can also show as a module that printed nothing.
-            return {"error": str(answer.get("msg") or "the node gave no answer")}
+            last = str(answer.get("module_stderr") or "").strip().splitlines()[-1:]
+            return {"error": ": ".join([str(answer.get("msg") or "the node gave no answer"), *last])}
         return answer
 
     @staticmethod

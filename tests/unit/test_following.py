@@ -5,6 +5,7 @@ import pty
 import re
 import select
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,19 @@ class Site:
     def __init__(self, folder, cluster, **hosts):
         self.folder, self.cluster = folder, cluster
         (folder / "inventory").mkdir()
+        (folder / "bin").mkdir()
+        (folder / "bin/supervise").symlink_to(supervise_tools.PROGRAM)
         nodes = {}
         for place, name in enumerate(cluster.names):
             runs = folder / f"runs-{name}"
-            runs.mkdir()
-            (runs / cluster.run).symlink_to(folder / name)
+            (runs / cluster.run).mkdir(parents=True)
             (runs / "current").symlink_to(cluster.run)
-            (folder / name / "pretrain_mixtral.sh").touch()
+            (runs / cluster.run / "pretrain_mixtral.sh").touch()
+            for part in ("supervise", "failures", "stacks", "train.log"):
+                (runs / cluster.run / part).symlink_to(folder / name / part)
             nodes[name] = {"ansible_connection": "local", "cluster_run_dir": str(runs), "cluster_node_rank": place, **hosts.get(name, {})}
         (folder / "inventory/hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": nodes, "vars": {
-            "cluster_python": supervise_tools.PYTHON, "pretrain_supervise_program": str(supervise_tools.PROGRAM), "cluster_unit": "no-such-unit.service",
+            "ansible_python_interpreter": sys.executable, "cluster_python": supervise_tools.PYTHON, "cluster_workspace": str(folder), "cluster_unit": "no-such-unit.service",
             "cluster_user": subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip(), "cluster_nodes": cluster.names,
             "cluster_master": cluster.names[0], "cluster_project_dir": str(ROOT), "plan_settings": {"log-interval": 1}, "plan_nproc_per_node": 1,
             "cluster_topology": {"nodes": [{"name": name, "address": cluster.address(name)} for name in cluster.names]},
