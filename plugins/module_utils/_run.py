@@ -1,7 +1,7 @@
 """What became of a run, what to do next, and how it ended: decisions over all nodes. Runs on the controller."""
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from . import _training_log, _verdict_words
 from ._fault_patterns import CAUSES
@@ -52,14 +52,18 @@ def launch_decision(states: Mapping[str, Mapping[str, Any]], run_id: str, new_ru
             f"Launching run {run_id} on {len(states)} nodes" + (f" (earlier: {', '.join(before)})." if before else ".")}
 
 
-def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
-    """Judge a run by what every node's follower saw.
+def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mapping[str, Any], addresses: Mapping[str, str],
+                     order: Sequence[str] = ()) -> dict[str, Any]:
+    """Judge a run by what every node shows of it.
 
     Args:
-        outcomes: of every node in the order of ranks, as action follow_training returns them.
+        outcomes: of every node in the order of ranks: ``outcome`` (succeeded, failed, stopped, unreachable, or lost: not heard by the supervisors),
+            ``reason``, ``log``, ``ended_at`` (seconds since 1970 by its clock, 0: not known), ``clock`` (bounds of its clock less the controller's),
+            ``evidence`` (module training_evidence), ``iterations`` (that it logged) and ``rank`` (that failed there by the supervisors' word, or None).
         expected: ``last_iteration`` (the last that is to be logged), ``log_interval``, ``first_iteration`` (that was loaded, or 0;
             negative when not known) and ``nproc_per_node``.
         addresses: name of each node to its address on the cluster's network.
+        order: nodes as the supervisors heard of their failures, by one clock: it decides where words and clocks do not.
 
     Returns:
         ``succeeded``, ``message``, ``culprit`` (the node on which it began, or "" where that cannot be told), ``nodes`` (all on which it may have
@@ -74,7 +78,7 @@ def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mappin
     to_the_end = problem is not None and problem[0] != "exit_early" and all(
         outcome["outcome"] == "stopped" or str(outcome.get("reason")).startswith(STATUS_0) for outcome in bad.values())
     if bad and not to_the_end:
-        found = _verdict_words.failure(outcomes, int(expected["nproc_per_node"]), addresses)
+        found = _verdict_words.failure(outcomes, int(expected["nproc_per_node"]), addresses, order)
         others = [name for name in outcomes if name != found["culprit"]]
         stopped = [name for name in others if outcomes[name].get("outcome") == "stopped"]
         unreachable = [name for name, outcome in bad.items() if outcome["outcome"] == "unreachable"]
@@ -89,8 +93,20 @@ def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mappin
         cause = CAUSES[problem[0]]
         return {"succeeded": False, "culprit": "", "nodes": [], "ranks": [], "cause": problem[0], "losses": losses, "message":
                 f"The training ended on all nodes with status 0 and is no success: {problem[1]}; {cause.words}.\nWhat to do: {cause.remedy}"}
-    times = sorted(item.elapsed_ms for item in seen if item.elapsed_ms is not None)
-    seconds = f", {times[len(times) // 2] / 1000:.2f} s per iteration (median)" if times else ""
-    return {"succeeded": True, "culprit": "", "nodes": [], "ranks": [], "cause": "", "losses": losses, "message":
-            f"Trained {seen[-1].train_iters} iterations on {len(outcomes)} nodes; lm loss {losses[0][1]} at iteration {losses[0][0]}, "
-            f"{losses[-1][1]} at {losses[-1][0]}{seconds}. Checkpoint shards written on every node that owns any."}
+    return {"succeeded": True, "culprit": "", "nodes": [], "ranks": [], "cause": "", "losses": losses,
+            "message": success(seen[-1].train_iters, len(outcomes), losses, [item.elapsed_ms for item in seen])}
+
+
+def success(iterations: Any, nodes: Any, losses: Sequence[Sequence[Any]], times: Sequence[float | None]) -> str:
+    """Words for a good end.
+
+    Args:
+        iterations: of the whole training.
+        nodes: how many.
+        losses: [iteration, lm loss], the first and the last of them count.
+        times: of iterations, in ms.
+    """
+    known = sorted(one for one in times if one is not None)
+    seconds = f", {known[len(known) // 2] / 1000:.2f} s per iteration (median)" if known else ""
+    curve = f"; lm loss {losses[0][1]} at iteration {losses[0][0]}, {losses[-1][1]} at {losses[-1][0]}" if losses else ""
+    return f"Trained {iterations} iterations on {nodes} nodes{curve}{seconds}. Checkpoint shards written on every node that owns any."

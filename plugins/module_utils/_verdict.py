@@ -71,7 +71,8 @@ def _of_rank(node: str, node_rank: int, rank: int, known: Mapping[str, Any], out
     """
     words, lost_loosely = bool(loose), any(item["role"] in ("cascade", "pointer") for item in loose)
     record, ended, findings = known.get("record"), known.get("exit"), known.get("findings") or []
-    lived = not (record or ended) and (listed or outcome.get("outcome") == "stopped")
+    # Where the supervisors know which rank of this node failed, the others were ended by them.
+    lived = not (record or ended) and rank != outcome.get("rank") and (listed or outcome.get("outcome") == "stopped" or outcome.get("rank") is not None)
     suffered = False
     own: Suspect | None = None
 
@@ -198,10 +199,10 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
     ended = float(outcome.get("ended_at") or 0)
     around = [ended - 1.0, ended + 1.0] if ended else None
 
-    def whole(cause: str, strength: float, line: str) -> Suspect:
-        return Suspect(node, node_rank, None, cause, strength, _moment(around, outcome), line, (), str(outcome.get("log") or ""), ended=True)
+    def whole(cause: str, strength: float, line: str, rank: int | None = None) -> Suspect:
+        return Suspect(node, node_rank, rank, cause, strength, _moment(around, outcome), line, (), str(outcome.get("log") or ""), ended=True)
 
-    if kind == "unreachable":
+    if kind in ("unreachable", "lost"):
         # One that was there when another had failed already was not lost first.
         return [*found, whole("machine_lost", 1.0 if reason.startswith("could not be stopped after") else 2.0, reason)]
     launcher = re.search(r"torchrun exited (1(?:37|34|39|35))\b", reason)
@@ -217,7 +218,7 @@ def of_node(node: str, node_rank: int, outcome: Mapping[str, Any]) -> list[Suspe
         elif "from outside" in reason:
             found.append(whole("stopped", 2.0, reason))
         elif not found and not suffered:
-            found.append(whole("unknown", 1.2, reason))
+            found.append(whole("unknown", 1.2, reason, outcome.get("rank")))
     # The kernel says why a process was killed that could not say it itself.
     for one in found:
         for item in journal:
@@ -253,6 +254,12 @@ def first_ones(suspects: Sequence[Suspect]) -> list[Suspect]:
     best = max(one.strength for one in first)
     return sorted((one for one in first if one.strength == best),
                   key=lambda one: (one.at[0] if one.at[0] > float("-inf") else one.at[1], one.node_rank, one.rank if one.rank is not None else -1))
+
+
+def heard_first(suspects: Sequence[Suspect], order: Sequence[str]) -> list[Suspect]:
+    """Of suspects between whom words and clocks do not decide, those of the node whose failure the supervisors heard of first; all where they heard of none."""
+    first = next((name for name in order if any(one.node == name for one in suspects)), "")
+    return [one for one in suspects if one.node == first] or list(suspects)
 
 
 def _plain(one: Suspect) -> str:

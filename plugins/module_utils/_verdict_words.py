@@ -81,13 +81,14 @@ def _tail(name: str, outcome: Mapping[str, Any]) -> list[str]:
     return [f"The last lines on {name}:", *[f"  {line}" for line in tail]] if tail else []
 
 
-def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addresses: Mapping[str, str]) -> dict[str, Any]:
+def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addresses: Mapping[str, str], order: Sequence[str] = ()) -> dict[str, Any]:
     """Judge a failed training.
 
     Args:
-        outcomes: of every node in the order of ranks, as action follow_training returns them.
+        outcomes: of every node in the order of ranks, as _run.training_verdict takes them.
         nproc_per_node: ranks on each node.
         addresses: name of each node to its address, to read whom others name as lost.
+        order: nodes as the supervisors heard of their failures, by one clock.
 
     Returns:
         ``culprit`` (node, or "" where it cannot be told), ``nodes`` (all that may have begun it), ``ranks`` (global ranks that began it, []
@@ -96,7 +97,7 @@ def failure(outcomes: Mapping[str, Mapping[str, Any]], nproc_per_node: int, addr
     suspects = [one for rank, (name, outcome) in enumerate(outcomes.items()) for one in _verdict.of_node(name, rank, outcome)]
     first = _verdict.first_ones(suspects)
     if first and first[0].strength >= 1:
-        return _blamed(first, suspects, outcomes, nproc_per_node)
+        return _blamed(first, suspects, outcomes, nproc_per_node, order)
     return _nobody(outcomes, nproc_per_node, addresses)
 
 
@@ -108,15 +109,23 @@ def _quoted(one: Suspect) -> list[str]:
     return [f"  {line}" for line in [*list(one.context)[-10:], one.line, *one.also] if line]
 
 
-def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Mapping[str, Mapping[str, Any]], nproc: int) -> dict[str, Any]:
+def _alike(first: Sequence[Suspect], outcomes: Mapping[str, Mapping[str, Any]], nproc: int) -> bool:
+    """Whether all ranks have the same to say, as far as these are told: then nobody in particular began it."""
+    ranks = {one.rank for one in first if one.rank is not None}
+    return (first[0].cause != "unknown" and {one.node for one in first} == set(outcomes) and len(outcomes) > 1 and len({one.cause for one in first}) == 1
+            and (not ranks or len(ranks) >= 0.75 * nproc * len(outcomes)))
+
+
+def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Mapping[str, Mapping[str, Any]], nproc: int,
+            order: Sequence[str]) -> dict[str, Any]:
     """Somebody began it, or may have."""
+    alike = _alike(first, outcomes, nproc)
+    by_order = not alike and len({one.node for one in first}) > 1
+    first = _verdict.heard_first(first, order) if by_order else first
     head = first[0]
     nodes = list(dict.fromkeys(one.node for one in first))
     same = [one for one in first if one.cause == head.cause]
     ranks = sorted({one.rank for one in (first if len(nodes) > 1 else same) if one.rank is not None})
-    # The same of all ranks, as far as these are told: then nobody in particular began it.
-    alike = (head.cause != "unknown" and len(nodes) == len(outcomes) > 1 and len(same) == len(first)
-             and (not ranks or len(ranks) >= 0.75 * nproc * len(outcomes)))
     if alike:
         lines = [f"The training failed on all {len(nodes)} nodes alike{', global ranks ' + ranges(ranks) if ranks else ''}: {_words(head)}.", *_quoted(head)]
         lines += [f"  {line}" for line in dict.fromkeys(one.line for one in first) if line != head.line][:3]
@@ -131,6 +140,8 @@ def _blamed(first: Sequence[Suspect], suspects: Sequence[Suspect], outcomes: Map
                  *_quoted(head)]
     else:
         lines = [f"The training failed on {_where(head, nproc)}: {_words(head)}.", *_quoted(head)]
+    if by_order and len(nodes) == 1:
+        lines.append("Words and clocks do not tell who was the first; the supervisors heard of this node first.")
     if head.cause == "exit_early":
         lines += [f"  {node}: {outcomes[node]['reason']}" for node in nodes[:4] if outcomes[node].get("reason") not in (None, head.line)]
     if head.code:

@@ -1,64 +1,60 @@
 #!/usr/bin/python
 # The work is done by the action plugin of the same name, on the controller.
-"""Follow the training on a node to its end."""
+"""Follow a run to its end by asking one node."""
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: follow_training
-short_description: Follow the training on a node to its end
+short_description: Follow a run to its end by asking one node
 description:
-  - Runs on the controller, one process a node, and asks the node for news by M(ascend.cluster.training_state) until its unit ends.
-  - The followers of all nodes meet in a folder on the controller. The first that sees its node fail leaves a note there,
-    upon which every other follower stops its own node, so that no half-dead job is left.
-  - Does not fail by itself; the caller judges the outcomes of all nodes together with the filter P(ascend.cluster.training_verdict#filter).
+  - Runs on the controller, in one process for any number of nodes, and asks the node that it is delegated to by M(ascend.cluster.training_status)
+    until the run is over. The nodes watch each other; whatever becomes of this process, they train on.
+  - In a loop over some nodes it asks the next one where a node does not answer twice. Prints one plain line an iteration, changes of the run's state
+    and warnings; the callback P(ascend.cluster.training_live#callback) draws its figures on a terminal.
+  - Does not fail by itself; the caller judges by the filter P(ascend.cluster.run_verdict#filter).
 options:
-  unit:
-    description: The systemd unit of the training.
-    type: str
+  python:
+    description: The Python that runs the supervisor on the node.
+    type: path
+    required: true
+  program:
+    description: The supervisor on the node.
+    type: path
     required: true
   run_dir:
     description: The folder of all runs on the node.
     type: path
     required: true
   user:
-    description: The training user, as whom what lies there is read.
+    description: The training user, as whom is asked.
     type: str
     required: true
   run_id:
-    description: The run to follow.
+    description: The run to follow; that which the first node that answers calls its current one, when left out.
+    type: str
+  node:
+    description: Name of the node that is asked, for messages.
     type: str
     required: true
-  meeting:
-    description: A folder on the controller, new for each launch, the same for all nodes.
-    type: path
+  log_node:
+    description: Name of the node that logs the iterations, the last one.
+    type: str
     required: true
-  show_progress:
-    description: Print each iteration as it is logged; for the last node, whose last rank logs them.
-    type: bool
-    default: false
   poll_seconds:
-    description: How often to ask a node for news (seconds).
-    type: int
+    description: A question is answered after so long (seconds), or as soon as there is news.
+    type: float
     default: 10
   unreachable_timeout:
-    description: A node that cannot be reached for so long (seconds) counts as failed.
-    type: int
+    description: Where no node answers for so long (seconds), following ends.
+    type: float
     default: 300
-  stop_timeout:
-    description: How long a node may take to stop (seconds).
-    type: int
-    default: 120
-  node_rank:
-    description: Rank of this node, for the ranks that its logs tell of.
-    type: int
-    required: true
-  nproc_per_node:
-    description: Ranks on each node.
-    type: int
-    required: true
+  previous:
+    description: What this module returned for the node before.
+    type: dict
+    default: {}
 attributes:
   check_mode:
-    description: Reads only, unless another node failed.
+    description: There is nothing to follow in check mode.
     support: none
 author: Ascend cluster maintainers
 """
@@ -66,45 +62,44 @@ author: Ascend cluster maintainers
 EXAMPLES = r"""
 - name: Follow the training to its end
   ascend.cluster.follow_training:
-    unit: ascend-pretrain.service
+    python: /opt/ascend-cluster/conda/envs/test/bin/python
+    program: /opt/ascend-cluster/bin/supervise
     run_dir: /opt/ascend-cluster/runs
     user: ascend
-    run_id: 0123456789ab
-    meeting: "{{ meeting.path }}"
-    node_rank: 0
-    nproc_per_node: 8
-    show_progress: "{{ inventory_hostname == ansible_play_hosts[-1] }}"
-  register: outcome
+    node: "{{ item }}"
+    log_node: node2
+    previous: "{{ followed | default({}) }}"
+  loop: [node1, node2, node1, node2]
+  loop_control:
+    break_when: followed.over
+  delegate_to: "{{ item }}"
+  run_once: true
+  register: followed
 """
 
 RETURN = r"""
-outcome:
-  description: How it ended here; C(succeeded), C(failed), C(stopped) or C(unreachable).
+over:
+  description: Whether there is nothing left to follow; the run is over, or no node answers.
+  type: bool
+  returned: always
+run_id:
+  description: The run.
   type: str
   returned: always
-reason:
-  description: Why.
-  type: str
-  returned: always
-iterations:
-  description: The iterations that this node logged, each as C(Iteration) in plugins/module_utils/_training_log.py.
-  type: list
-  elements: dict
-  returned: always
-log:
-  description: Path of the log on the node.
-  type: str
-  returned: always
-evidence:
-  description: What its logs tell of the end, as M(ascend.cluster.training_evidence) returns it; empty after a success, or where they cannot be had.
+status:
+  description: The last answer, {} where there was none.
   type: dict
   returned: always
-clock:
-  description: Bounds C(low) and C(high) of the node's clock less the controller's, in seconds.
+silent:
+  description: Of each node that was asked since the last answer, why it gave none.
   type: dict
   returned: always
-ended_at:
-  description: When the training ended there, seconds since 1970 by the node's clock.
+answered:
+  description: When the last answer came, by the controller's monotonic clock.
   type: float
+  returned: always
+follower:
+  description: What was told already, for the next node; C(seen) holds iteration, loss and ms of the newest lines.
+  type: dict
   returned: always
 """

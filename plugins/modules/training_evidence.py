@@ -9,6 +9,7 @@ description:
   - Searches the whole logs of all ranks on this node, in bounded time and memory, and returns what they show, by rank and with its role;
     see plugins/module_utils/_evidence.py. Changes nothing.
   - Reads the journal of the kernel and of the unit for processes that were killed.
+  - On the controller an action plugin of the same name adds C(clock) and C(error); a node that is not reached is an answer, and no failure.
 options:
   unit:
     description: The systemd unit of the training.
@@ -64,14 +65,36 @@ evidence:
     plugins/module_utils/_evidence.py describes them.
   type: dict
   returned: always
+result:
+  description: C(status) (succeeded, failed, stopped) and C(reason) as the launch script left them here, {} where it left none.
+  type: dict
+  returned: always
+log:
+  description: Path of the run's log.
+  type: str
+  returned: always
+began_done:
+  description: The node's clock when the module began and when it was done, seconds since 1970.
+  type: list
+  elements: float
+  returned: always
+clock:
+  description: Bounds C(low) and C(high) of the node's clock less the controller's, in seconds.
+  type: dict
+  returned: always
+error:
+  description: Why there is no evidence of this node, "" where there is.
+  type: str
+  returned: always
 """
 
 import contextlib
 import os
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.cluster.plugins.module_utils import _evidence
+from ansible_collections.ascend.cluster.plugins.module_utils import _evidence, _runs
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, as_user
 
 JOURNAL_LINES = 400
@@ -93,6 +116,11 @@ def begin(folder: str) -> float:
         return time.time() - 3600
 
 
+def read(collector: _evidence.Collector, kernel: str, unit: str) -> dict[str, Any]:
+    """Run as the training user."""
+    return {"evidence": collector.collect(kernel, unit), "result": _runs.launcher_result(collector.folder)}
+
+
 def main() -> None:
     """Entry."""
     module = AnsibleModule(
@@ -108,6 +136,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted = module.params
+    began = time.time()
     folder = os.path.join(wanted["run_dir"], wanted["run_id"])
     collector = _evidence.Collector(folder, wanted["node_rank"], wanted["nproc_per_node"], wanted["seconds"])
     kernel, unit = "", ""
@@ -115,10 +144,10 @@ def main() -> None:
         since = as_user(wanted["user"], begin, folder)
         with contextlib.suppress(OSError):  # root's part
             kernel, unit = journal(module, since, "--dmesg"), journal(module, since, "--unit", wanted["unit"])
-        evidence = as_user(wanted["user"], collector.collect, kernel, unit)
+        found = as_user(wanted["user"], read, collector, kernel, unit)
     except UserError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, evidence=evidence)
+    module.exit_json(changed=False, **found, log=os.path.join(folder, "train.log"), began_done=[began, time.time()])
 
 
 if __name__ == "__main__":

@@ -1,150 +1,125 @@
-"""The follower of one node, with a node that the test plays."""
+"""Following a run: what is asked of which node, with nodes that the test plays."""
+import json
+import time
+
 import pytest
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.ascend.cluster.plugins.action import follow_training
-from ansible_collections.ascend.cluster.plugins.modules import training_state
-
-LINE = ("iteration        {}/       9 | elapsed time per iteration (ms): 10.0 | lm loss: 6.0E+00 | grad norm: 1.0 |\n")
+from ansible_collections.ascend.cluster.plugins.action import follow_training, training_evidence
 
 
-def state(active=True, run="abc", text="", result=None, status=0):
-    return {"active": active, "active_state": "active" if active else "inactive", "current_run": run, "log": "/x/train.log", "log_text": text,
-            "log_offset": 0, "result": result or {}, "exec_main_status": status, "ended_at": 1.0, "clock": [1000.0, 1000.0]}
+def line(n, iteration, generation=0, **more):
+    return {"n": n, "generation": generation, "iteration": iteration, "total": 9, "loss": 6.0, "grad_norm": 1.0, "ms": 10.0, "skipped": 0, "nan": 0, **more}
+
+
+def status(state="running", lines=(), epoch="e1", generation=0, **more):
+    training = {**(lines[-1] if lines else {"iteration": 0}), "total": 9, "tokens_per_iteration": 100, "ranks": 4, "loaded": None}
+    return {"version": 1, "from": "n1", "hub": True, "age": 0.0, "run": "abc", "epoch": epoch, "state": state, "since": 1.0, "generation": generation,
+            "restarts": 0, "max_restarts": 0, "code": 0 if state == "done" else None, "verdict": "succeeded" if state == "done" else None, "cause": "",
+            "training": training, "nodes": {"count": 2, "phases": {"ready": 1}}, "warnings": [], "lines": list(lines), **more}
+
+
+def answer(**how):
+    return {"run_id": "abc", "status": status(**how), "error": ""}
 
 
 @pytest.fixture
-def follow(tmp_path, monkeypatch):
-    """Follow a node that answers with these states, the last one for ever; returns the outcome and what was asked of the node."""
-    asked = []
-
-    def run(states, show_progress=True, unreachable_timeout=300):
-        answers = list(states)
-        wanted = {"unit": "u", "run_dir": "/x", "user": "ascend", "run_id": "abc", "meeting": str(tmp_path), "show_progress": show_progress, "poll_seconds": 0,
-                  "unreachable_timeout": unreachable_timeout, "stop_timeout": 1, "node_rank": 1, "nproc_per_node": 8}
+def follow(monkeypatch):
+    """Follow a node that answers with these; returns the result, what was asked, and what was said."""
+    def run(answers, previous=None, run_id="abc", timeout=300):
+        waiting, asked, said = list(answers), [], []
+        wanted = {"python": "/p", "program": "/s", "run_dir": "/x", "user": "ascend", "run_id": run_id, "node": "n1", "log_node": "n2", "poll_seconds": 5,
+                  "unreachable_timeout": timeout, "previous": previous or {}}
 
         def execute(module_name, module_args, task_vars):
-            asked.append(module_args.get("argv", module_name))
-            if module_name == "ascend.cluster.training_evidence":
-                assert module_args == {"unit": "u", "run_dir": "/x", "user": "ascend", "run_id": "abc", "node_rank": 1, "nproc_per_node": 8}
-                if isinstance(run.evidence, Exception):
-                    raise run.evidence
-                return run.evidence
-            if module_name != "ascend.cluster.training_state":
-                return {}
-            answer = answers.pop(0) if len(answers) > 1 else answers[0]
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            assert module_name == "ascend.cluster.training_status"
+            asked.append(module_args)
+            found = waiting.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found
 
         action = follow_training.ActionModule.__new__(follow_training.ActionModule)
         monkeypatch.setattr(follow_training.ActionBase, "run", lambda self, tmp, task_vars: {})
+        monkeypatch.setattr(follow_training.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(follow_training.display, "display", said.append)
+        monkeypatch.setattr(follow_training.display, "warning", lambda text: said.append(f"WARNING {text}"))
         action.validate_argument_spec = lambda spec: (None, wanted)
         action._execute_module = execute
-        return action.run(None, {"inventory_hostname": "n1"}), asked
+        found = action.run(None, {})
+        assert waiting == []
+        return found, asked, said
 
-    run.note = tmp_path / "first_failure"
-    run.evidence = {"evidence": {"ranks": {"8": {}}}}
     return run
 
 
-GOOD = {"status": "succeeded"}
+def test_it_asks_until_the_end_and_says_each_iteration_once(follow):
+    found, asked, said = follow([answer(state="forming"), answer(lines=[line(1, 1), line(2, 2)]), answer(lines=[line(3, 3, loss=None)]),
+                                 answer(state="done", lines=[line(4, 4)])])
+    assert found["over"] and found["status"]["state"] == "done" and found["changed"] is False
+    assert said == [
+        "Run abc: starts (generation 0); 1 of 2 nodes are ready", "Run abc: runs on 2 nodes (generation 0)",
+        "n2: iteration     1/9 | lm loss 6.000000 | grad norm 1.000 | 0.01 s", "n2: iteration     2/9 | lm loss 6.000000 | grad norm 1.000 | 0.01 s",
+        "n2: iteration     3/9 | lm loss MISSING | grad norm 1.000 | 0.01 s", "n2: iteration     4/9 | lm loss 6.000000 | grad norm 1.000 | 0.01 s",
+        "Run abc: succeeded"]
+    assert [one["after"] for one in asked] == [0, 0, 2, 3]
+    assert [one["known"] for one in asked[:2]] == [{}, {"epoch": "e1", "state": "forming", "generation": 0}]
+    assert {one["wait_seconds"] for one in asked} == {5}
+    assert found["follower"]["seen"] == [[1, 6.0, 10.0], [2, 6.0, 10.0], [3, None, 10.0], [4, 6.0, 10.0]]
+    assert "lines" not in found["status"]
 
 
-def test_the_others_learn_of_it_even_when_somebody_tidied_the_meeting_place_away(follow):
-    follow.note.parent.rmdir()
-    outcome, _ = follow([state(False, result={"status": "failed", "reason": "rank 3"}, status=1)])
-    assert outcome["outcome"] == "failed"
-    assert follow.note.read_text(encoding="utf-8") == "n1: rank 3"
+def test_a_node_that_is_lost_for_a_moment_is_asked_again(follow):
+    for trouble in (AnsibleConnectionFailure("gone"), {"unreachable": True, "msg": "gone"}, {"failed": True, "msg": "gone"}, {},
+                    {"run_id": "abc", "status": {}, "error": "no supervisor answers"}):
+        found, _, _ = follow([answer(), trouble, answer(), trouble, answer(state="done")])
+        assert found["over"]
 
 
-def test_it_ends_with_the_last_lines_read(follow):
-    outcome, _ = follow([state(text=LINE.format(1)), state(False, text=LINE.format(2), result=GOOD), state(False, result=GOOD)])
-    assert outcome["outcome"] == "succeeded"
-    assert [item["iteration"] for item in outcome["iterations"]] == [1, 2]
-    assert outcome["evidence"] == {}
-    assert not follow.note.exists()
+@pytest.mark.parametrize(("trouble", "words"), [
+    (AnsibleConnectionFailure("gone"), "it is not reached: gone"), ({"unreachable": True, "msg": "gone"}, "gone"), ({}, "the node gave no answer"),
+    ({"run_id": "abc", "status": {}, "error": "no supervisor answers"}, "no supervisor answers")])
+def test_a_node_that_stays_lost_ends_its_turn_and_the_next_goes_on_from_there(follow, trouble, words):
+    found, _, said = follow([answer(lines=[line(1, 1)]), trouble, trouble])
+    assert not found["over"]
+    assert found["silent"] == {"n1": words}
+    assert said[-1] == f"WARNING n1 does not answer: {words}"
+    again, asked, said = follow([answer(state="done", lines=[line(2, 2)])], previous=found, run_id=None)
+    assert again["over"] and again["silent"] == {}
+    assert (asked[0]["run_id"], asked[0]["after"]) == ("abc", 1)
+    assert said == ["n2: iteration     2/9 | lm loss 6.000000 | grad norm 1.000 | 0.01 s", "Run abc: succeeded"]
 
 
-@pytest.mark.parametrize(("result", "status", "reason"), [
-    ({"status": "failed", "reason": "torchrun exited 7"}, 1, "torchrun exited 7"),
-    ({}, 0, "without telling a result"),  # a reboot
-    ({"status": "succeeded"}, 137, "ended with status 137"),
-    ({"status": "stopped", "reason": "stopped by SIGTERM"}, 1, "from outside"),
-])
-def test_a_failure_is_announced_to_the_others(follow, result, status, reason):
-    outcome, _ = follow([state(), state(False, result=result, status=status)])
-    assert outcome["outcome"] == "failed"
-    assert reason in outcome["reason"]
-    assert outcome["evidence"] == {"ranks": {"8": {}}}
-    assert follow.note.read_text().startswith("n1: ")
+def test_where_nobody_answers_for_too_long_it_is_over(follow):
+    before = {"answered": time.monotonic() - 400, "silent": {"n2": "gone"}, "run_id": "abc"}
+    found, _, _ = follow([{}, {}], previous=before)
+    assert found["over"] and found["status"] == {} and found["silent"] == {"n2": "gone", "n1": "the node gave no answer"}
+    found, _, _ = follow([{}, {}], previous={**before, "answered": time.monotonic() - 200})
+    assert not found["over"]
 
 
-def test_the_first_note_stays(follow):
-    follow_training.ActionModule._announce(follow.note, "n0", "first")
-    follow_training.ActionModule._announce(follow.note, "n1", "second")
-    assert follow.note.read_text() == "n0: first"
+def test_more_lines_than_one_answer_holds_are_asked_for_at_once_even_at_the_end(follow):
+    many = [line(number, number) for number in range(1, 501)]
+    found, asked, said = follow([answer(state="done", lines=many), answer(state="done", lines=[line(501, 501)])])
+    assert found["over"]
+    assert (asked[1]["after"], asked[1]["wait_seconds"]) == (500, 0)
+    assert len(said) == 502 and said.count("Run abc: succeeded") == 1
 
 
-def test_a_failure_elsewhere_stops_this_node(follow):
-    follow.note.write_text("n0: boom")
-    outcome, asked = follow([state(), state(False)])
-    assert outcome["outcome"] == "stopped"
-    assert "n0: boom" in outcome["reason"]
-    assert ["timeout", "61", "systemctl", "stop", "u"] in asked
+def test_the_figures_are_left_for_the_display_where_there_is_one(follow, monkeypatch, tmp_path):
+    follow([answer(state="done")])
+    monkeypatch.setenv("ASCEND_CLUSTER_LIVE", str(tmp_path / "gone"))
+    follow([answer(state="done")])
+    monkeypatch.setenv("ASCEND_CLUSTER_LIVE", str(tmp_path))
+    follow([answer(lines=[line(1, 3)]), answer(state="done", lines=[line(2, 4)])])
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["iteration"], figures["total"], figures["asked"], figures["state"]) == (4, 9, "n1", "done")
 
 
-@pytest.mark.parametrize("active_state", ["active", "deactivating"])
-def test_a_node_that_a_stop_leaves_running_is_not_called_stopped(follow, active_state):
-    follow.note.write_text("n0: boom")
-    outcome, asked = follow([state(), {**state(), "active_state": active_state}])
-    assert outcome["outcome"] == "failed"
-    assert outcome["reason"] == f"u is still {active_state} after a stop"
-    assert outcome["log"] == "/x/train.log"
-    assert ["timeout", "61", "systemctl", "stop", "u"] in asked
+# --- the clock of a node whose evidence is gathered
 
 
-@pytest.mark.parametrize("answers", [[AnsibleConnectionFailure("gone")], [state(), AnsibleConnectionFailure("gone")],
-                                     [state(), {"unreachable": True, "msg": "gone"}], [state(), {"failed": True, "msg": "gone"}],
-                                     [state(), {"failed": True, "msg": "gone", "active": False}]])
-def test_a_node_that_is_lost_while_it_is_stopped_is_not_called_stopped(follow, answers):
-    follow.note.write_text("n0: boom")
-    outcome, _ = follow(answers)
-    assert outcome["outcome"] == "unreachable"
-    assert outcome["reason"] == "could not be stopped after the failure of n0: boom: gone"
-    assert follow.note.read_text() == "n0: boom"
-
-
-def test_a_module_that_prints_nothing_is_a_node_that_is_lost(follow):
-    follow.note.write_text("n0: boom")
-    outcome, _ = follow([state(), {}])
-    assert (outcome["outcome"], outcome["reason"]) == ("unreachable", "could not be stopped after the failure of n0: boom: the node gave no answer")
-
-
-def test_a_node_that_had_ended_before_the_stop_keeps_its_own_end(follow):
-    follow.note.write_text("n0: boom")
-    outcome, asked = follow([state(False, result=GOOD)])
-    assert (outcome["outcome"], outcome["ended_at"]) == ("succeeded", 1.0)
-    outcome, more = follow([state(False, result={"status": "failed", "reason": "torchrun exited 7"}, status=1)])
-    assert (outcome["outcome"], outcome["reason"]) == ("failed", "torchrun exited 7")
-    assert not any("stop" in str(words) for words in asked + more)
-
-
-def test_a_stopped_node_tells_why_and_when(follow):
-    follow.note.write_text("n0: boom")
-    outcome, _ = follow([state(), state(False)])
-    assert {key: outcome[key] for key in ("outcome", "reason", "log", "evidence", "ended_at")} == {
-        "outcome": "stopped", "reason": "stopped after the failure of n0: boom", "log": "/x/train.log", "evidence": {"ranks": {"8": {}}}, "ended_at": 1.0}
-
-
-@pytest.mark.parametrize("answer", [AnsibleConnectionFailure("gone"), {"unreachable": True, "msg": "gone"}, {"failed": True, "msg": "gone"}])
-def test_logs_that_cannot_be_read_hide_no_failure(follow, answer):
-    follow.evidence = answer
-    outcome, _ = follow([state(False, result={"status": "failed", "reason": "torchrun exited 7"}, status=1)])
-    assert (outcome["outcome"], outcome["reason"], outcome["evidence"]) == ("failed", "torchrun exited 7", {})
-
-
-def test_a_nodes_clock_is_bounded_by_its_answers(monkeypatch):
-    clock = follow_training.Clock()
+def test_a_nodes_clock_is_bounded_by_its_answers():
+    clock = training_evidence.Clock()
     # Asked at 100, the node's module ran from 131 to 133 by its clock, the answer came at 104: it is 29 to 31 s ahead.
     clock.answered(100.0, [131.0, 133.0], 104.0)
     assert clock.bounds() == {"low": 29.0, "high": 31.0}
@@ -155,42 +130,30 @@ def test_a_nodes_clock_is_bounded_by_its_answers(monkeypatch):
     assert clock.bounds() == {"low": 0.0, "high": 0.0}
 
 
-def test_the_clock_of_a_node_that_never_answered_is_hardly_known(follow):
-    outcome, _ = follow([AnsibleConnectionFailure("gone")], unreachable_timeout=0)
-    assert outcome["clock"] == {"low": -60.0, "high": 60.0}
+def gather(monkeypatch, found):
+    class Task:
+        args = {"run_id": "abc"}
+
+    def execute(module_name, module_args, task_vars):
+        assert (module_name, module_args) == ("ascend.cluster.training_evidence", {"run_id": "abc"})
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    action = training_evidence.ActionModule.__new__(training_evidence.ActionModule)
+    monkeypatch.setattr(training_evidence.ActionBase, "run", lambda self, tmp, task_vars: {})
+    action._task, action._execute_module = Task, execute
+    return action.run(None, {})
 
 
-def test_a_node_that_is_lost_for_a_moment_is_asked_again(follow):
-    outcome, _ = follow([AnsibleConnectionFailure("gone"), state(), state(False, result=GOOD)])
-    assert outcome["outcome"] == "succeeded"
+@pytest.mark.parametrize("found", [AnsibleConnectionFailure("gone"), {"unreachable": True, "msg": "gone"}, {"failed": True, "msg": "gone"}])
+def test_logs_that_cannot_be_read_hide_no_failure_and_end_nothing(monkeypatch, found):
+    answer = gather(monkeypatch, found)
+    assert answer == {"changed": False, "evidence": {}, "error": "gone", "clock": {"low": -60.0, "high": 60.0}}
 
 
-def test_a_node_that_stays_lost_counts_as_failed(follow):
-    outcome, _ = follow([AnsibleConnectionFailure("gone")], unreachable_timeout=0)
-    assert outcome["outcome"] == "unreachable"
-    assert "pretrain_unreachable_timeout" in outcome["reason"]
-    assert follow.note.exists()
-
-
-def test_another_run_on_the_node_is_not_stopped(follow):
-    outcome, asked = follow([state(run="other")])
-    assert outcome["reason"] == "replaced by run other"
-    follow.note.write_text("n0: boom")
-    outcome, asked = follow([state(run="other")])
-    assert outcome["outcome"] == "failed"
-    assert not any("stop" in str(words) for words in asked)
-
-
-def test_whole_lines_are_read_and_a_shorter_file_starts_anew(tmp_path):
-    log = tmp_path / "train.log"
-    log.write_bytes(b"one\ntwo\nhal")
-    assert training_state.read_from(str(log), 0) == ("one\ntwo\n", 8)
-    assert training_state.read_from(str(log), 8) == ("", 8)
-    log.write_bytes(b"new\n")
-    assert training_state.read_from(str(log), 8) == ("new\n", 4)
-    assert training_state.read_from(str(tmp_path / "none"), 5) == ("", 5)
-
-
-def test_systemds_time_stamp():
-    assert training_state.exit_time("Thu 1970-01-01 00:01:00 UTC") == 60.0
-    assert training_state.exit_time("") == 0.0
+def test_evidence_comes_with_the_nodes_clock(monkeypatch):
+    now = time.time()
+    answer = gather(monkeypatch, {"evidence": {"ranks": {}}, "result": {"status": "failed"}, "began_done": [now + 30, now + 30]})
+    assert (answer["error"], answer["evidence"], answer["result"]) == ("", {"ranks": {}}, {"status": "failed"})
+    assert 25 < answer["clock"]["low"] <= answer["clock"]["high"] < 35

@@ -30,19 +30,12 @@ def test_the_launch_says_which_node_could_not_start_it(tmp_path):
     (tmp_path / "hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": {"node1": gone, "node2": gone}}}), encoding="utf-8")
     (tmp_path / "play.yml").write_text(json.dumps([
         {"name": "Launch", "hosts": "ascend_nodes", "gather_facts": False, "any_errors_fatal": True,
-         "vars": {"cluster_nodes": ["node1", "node2"], "cluster_unit": "no-such-unit-of-a-test.service",
-                  "__pretrain_meetings": "{{ lookup('ansible.builtin.env', 'XDG_STATE_HOME') }}/ascend-cluster"},
+         "vars": {"cluster_nodes": ["node1", "node2"], "cluster_unit": "no-such-unit-of-a-test.service"},
          "tasks": [{"name": "Launch", "ansible.builtin.import_tasks": str(ROOT / "roles/pretrain/tasks/launch.yml")}]}]), encoding="utf-8")
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "XDG_STATE_HOME": str(tmp_path / "state")}
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
     done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-i", str(tmp_path / "hosts.yml")], cwd=ROOT, env=environment,
                           capture_output=True, text=True, check=False)
     output = " ".join(done.stdout.split())
     assert done.returncode == 2, done.stdout + done.stderr
     assert "node1, node2 could not start the training, so it was stopped everywhere" in output
     assert "look for a job left running: playbooks/stop.yml" in output
-    assert len(list((tmp_path / "state/ascend-cluster").glob("follow-*"))) == 1
-
-
-def test_the_meeting_place_is_the_users_own_and_lasts():
-    text = yaml.safe_load((ROOT / "roles/pretrain/vars/main.yml").read_text(encoding="utf-8"))["__pretrain_meetings"]
-    assert "XDG_STATE_HOME" in text and "~/.local/state" in text

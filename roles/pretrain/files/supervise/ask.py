@@ -20,6 +20,9 @@ async def ask(config: Config, token: bytes, question: Mapping[str, Any]) -> dict
         except link.FAILURES as error:
             said.append(f"{address}:{config.port}: {error or type(error).__name__}")
     result = kept.read(os.path.join(config.folder, "result.json"))
+    lines = result.pop("lines", [])
+    if result and isinstance(question.get("after"), int):
+        result["lines"] = [line for line in lines if line["n"] > question["after"]]
     if result:
         return result
     return {"version": 1, "run": config.run, "error": f"no supervisor of run {config.run} answers {config.node} ({'; '.join(said)}), and there is no "

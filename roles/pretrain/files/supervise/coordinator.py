@@ -38,6 +38,7 @@ class Coordinator:
         self.stop_asked = str(kept.get("stop_asked", ""))
         self.order: collections.deque[dict[str, Any]] = collections.deque(kept.get("order", []), ORDER)
         self.culprit: dict[str, Any] | None = kept.get("culprit")
+        self.first: dict[str, Any] | None = kept.get("first")
         self.lines: collections.deque[dict[str, Any]] = collections.deque(maxlen=LINES)
         self.events: list[dict[str, Any]] = []
         self.warnings: list[str] = []
@@ -66,7 +67,8 @@ class Coordinator:
 
     def kept(self) -> dict[str, Any]:
         """What the next hub must know."""
-        names = ("phase", "generation", "restarts", "strikes", "ran", "best", "rose", "load", "stop_asked", "cause", "culprit", "code", "verdict")
+        names = ("phase", "generation", "restarts", "strikes", "ran", "best", "rose", "load", "stop_asked", "cause", "culprit", "first", "code",
+                 "verdict")
         return {"version": 1, "run": self.config.run, **{name: getattr(self, name) for name in names}, "order": list(self.order)}
 
     @property
@@ -101,6 +103,7 @@ class Coordinator:
             return
         if self.phase in (RUNNING, DUMPING, STOPPING):
             for line in self.pace.take(name, report, now):
+                self.first = self.first or {"iteration": line["iteration"], "loss": line["loss"]}
                 self.lines.append({"n": self.lines[-1]["n"] + 1 if self.lines else 1, "generation": self.generation, **line})
         failed, leaves = report["failed"], report["leaving"]
         if failed and not old.get("failed"):

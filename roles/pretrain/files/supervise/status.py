@@ -18,7 +18,7 @@ def brief(coordinator: Coordinator) -> dict[str, Any]:
         "version": VERSION, "from": c.config.node, "hub": True, "age": 0.0, "run": c.config.run, "epoch": c.epoch, "time": round(time.time(), 3),
         "state": c.phase, "since": round(now - c.since, 1), "generation": c.generation, "restarts": c.restarts, "strikes": c.strikes,
         "max_restarts": c.config.max_restarts, "stop_asked": c.stop_asked, "code": c.code, "verdict": c.verdict if c.phase == DONE else None,
-        "cause": c.cause, "culprit": c.culprit, "order": list(c.order), "training": c.pace.told(now),
+        "cause": c.cause, "culprit": c.culprit, "order": list(c.order), "training": {**c.pace.told(now), "first": c.first},
         "checkpoint": {"newest": max(c.nodes.whole(), default=0), "lacking": c.nodes.lacking()}, "skew": c.pace.skew(),
         "nodes": {"count": len(c.config.nodes), "phases": c.nodes.phases(), "worst": worst}, "warnings": c.warnings[-10:]}
 

@@ -17,6 +17,7 @@ from supervise.job import Job
 from supervise.looks import Looks
 from supervise.member import Member
 from supervise.processes import Children
+from supervise.status import SENT_LINES
 
 REFUSED = 4
 
@@ -75,8 +76,7 @@ class Supervisor:
         try:
             await self._until(over, [*works, *([meeting] if meeting else [])])
             if self.member.code in (0, 1, 3) and self.member.view.get("phase") == "done":
-                result = {**self.member.view["status"], "from": self.config.node, "hub": bool(self.hub), "age": None}
-                await self._end(result)
+                await self._end({**self.member.view["status"], "from": self.config.node, "hub": bool(self.hub), "age": None})
             calls.cancel()
             if meeting:
                 if self.member.view.get("phase") == "done":
@@ -99,7 +99,8 @@ class Supervisor:
         say(f"{result['verdict']} (status {self.member.code})")
         path = os.path.join(self.config.folder, "result.json")
         try:
-            kept.write(path, result)
+            # With the last lines: the hub is gone before everybody who follows has asked for them.
+            kept.write(path, {**result, "lines": list(self.hub.coordinator.lines)[-SENT_LINES:]} if self.hub else result)
         except OSError as error:
             say(f"{path} cannot be written: {error.strerror}")
         if self.hub and self.config.on_end:

@@ -1,0 +1,160 @@
+"""The tasks that follow a run, over real supervisors with a fake training: on a terminal and without, interrupted, and where the master is not reached."""
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit import supervise_tools
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "COLUMNS": "160", "LINES": "40"}
+
+
+class Site:
+    """Two nodes whose supervisors live here, and a controller."""
+
+    def __init__(self, folder, cluster, **hosts):
+        self.folder, self.cluster = folder, cluster
+        (folder / "inventory").mkdir()
+        (folder / "bin").mkdir()
+        (folder / "bin/supervise").symlink_to(supervise_tools.PROGRAM)
+        nodes = {}
+        for place, name in enumerate(cluster.names):
+            runs = folder / f"runs-{name}"
+            (runs / cluster.run).mkdir(parents=True)
+            (runs / "current").symlink_to(cluster.run)
+            (runs / cluster.run / "pretrain_mixtral.sh").touch()
+            for part in ("supervise", "failures", "stacks", "train.log"):
+                (runs / cluster.run / part).symlink_to(folder / name / part)
+            nodes[name] = {"ansible_connection": "local", "cluster_run_dir": str(runs), "cluster_node_rank": place, **hosts.get(name, {})}
+        (folder / "inventory/hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": nodes, "vars": {
+            "ansible_python_interpreter": sys.executable, "cluster_python": supervise_tools.PYTHON, "cluster_workspace": str(folder), "cluster_unit": "no-such-unit.service",
+            "cluster_user": subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip(), "cluster_nodes": cluster.names,
+            "cluster_master": cluster.names[0], "cluster_project_dir": str(ROOT), "plan_settings": {"log-interval": 1}, "plan_nproc_per_node": 1,
+            "cluster_topology": {"nodes": [{"name": name, "address": cluster.address(name)} for name in cluster.names]},
+            "pretrain_poll_seconds": 4, "pretrain_unreachable_timeout": 60, "pretrain_on_end": f"cat >{folder}/told"}}}))
+
+    def command(self, tasks):
+        play = self.folder / f"{tasks}.yml"
+        play.write_text(json.dumps([{"name": "Play", "hosts": "ascend_nodes", "gather_facts": False, "any_errors_fatal": True,
+                                     "vars_files": [str(ROOT / "roles/pretrain/vars/main.yml")],
+                                     "tasks": [{"name": "Do", "ansible.builtin.import_tasks": str(ROOT / f"roles/pretrain/tasks/{tasks}.yml")}]}]))
+        return ["ansible-playbook", str(play), "-i", str(self.folder / "inventory")]
+
+    def play(self, tasks):
+        done = subprocess.run(self.command(tasks), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def on_a_terminal(self, tasks, until):
+        """Play on a terminal, and press Ctrl-C when what was printed holds `until`; returns the status and all that was printed."""
+        words = self.command(tasks)
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(ROOT)
+            os.execvpe(words[0], words, {**ENVIRONMENT, "TERM": "xterm-256color"})
+        seen, pressed = b"", False
+        while select.select([terminal], [], [], 120)[0]:
+            try:
+                data = os.read(terminal, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not data:
+                break
+            seen += data
+            if not pressed and re.search(until, seen.decode("utf-8", "replace")):
+                os.write(terminal, b"\x03")
+                pressed = True
+        os.close(terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode("utf-8", "replace")
+
+
+@pytest.fixture
+def clusters():
+    made = []
+    yield made
+    for one in made:
+        one.close()
+
+
+def iterations(text):
+    return [int(number) for number in re.findall(r"^n1: iteration +(\d+)/", text, re.MULTILINE)]
+
+
+def test_a_run_is_drawn_on_a_terminal_goes_on_after_an_interrupt_and_is_followed_again(tmp_path, clusters):
+    cluster = supervise_tools.Cluster(tmp_path, training={"iterations": 120, "seconds": 0.5})
+    clusters.append(cluster)
+    site = Site(tmp_path, cluster)
+    cluster.start()
+    cluster.training()
+    status, seen = site.on_a_terminal("follow", r"tokens/s(?s:.)*tokens/s(?s:.)*n1: iteration +\d+/120 \| lm loss (?s:.)*tokens/s")
+    # The plain lines and what is drawn below them, each whole.
+    assert "Ctrl-C ends the following, not the training. To follow again" in " ".join(seen.split())
+    assert f"playbooks/follow_training.yml -i {tmp_path}/inventory" in " ".join(seen.split())
+    assert re.search(r"n1: iteration +\d+/120 \| lm loss \d\.\d+ \| grad norm 1\.000 \| 0\.50 s *\r?\n", seen), seen
+    assert re.search(rf"run {cluster.run} · running for 0:\d\d · 2 nodes · asking n0", seen), seen
+    assert re.search(r"iteration \d+/120 · loss \d\.\d{4} · grad norm 1\.000 · 500 ms · 1,024 tokens/s · 512 per NPU · \d:\d\d left", seen), seen
+    assert "User interrupted execution" in seen and status != 0
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l"), "the cursor is there again"
+    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("ascend-cluster-*/figures.new"))
+    assert not (tmp_path / "told").exists()
+    # Nobody looked; it trained on.
+    now = cluster.ask()
+    assert now["state"] == "running"
+    status, table = site.play("status")
+    assert status == 0, table
+    assert re.search(rf"Run +{cluster.run}: running for", table) and re.search(r"n1 +running", table), table
+    # Another controller, without a terminal.
+    status, text = site.play("follow")
+    assert status == 0, text
+    assert iterations(text) == list(range(1, 121))
+    assert "\x1b" not in text and "tokens/s" not in text
+    assert "Trained 120 iterations on 2 nodes; lm loss 5.99 at iteration 1, 4.8 at 120, 0.50 s per iteration (median)." in " ".join(text.split())
+    kept = tmp_path / "inventory/runs" / cluster.run / "verdict.json"
+    assert f"The verdict is kept in {kept}." in " ".join(text.split())
+    verdict = json.loads(kept.read_text())
+    assert (verdict["succeeded"], verdict["run"], verdict["losses"][0], verdict["losses"][-1]) == (True, cluster.run, [1, 5.99], [120, 4.8])
+    assert json.loads((tmp_path / "told").read_text()) == verdict
+    # What is kept there names no hosts.
+    status, listed = site.play("list")
+    assert status == 0 and "WARNING" not in listed, listed
+    assert re.search(rf"\* {cluster.run} +succeeded +120/120 +5\.9900 +4\.8000 +\d:\d\d +0", listed), listed
+
+
+def test_where_the_master_is_not_reached_another_node_is_asked_and_who_failed_is_named(tmp_path, clusters):
+    cluster = supervise_tools.Cluster(tmp_path, training={"iterations": 500, "faults": [{"node": 1, "iteration": 25, "kind": "raise"}]})
+    clusters.append(cluster)
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_ssh_common_args": "-o ConnectTimeout=5"}
+    site = Site(tmp_path, cluster, n0=gone)
+    (tmp_path / "inventory/runs").write_text("in the way")
+    cluster.start()
+    status, text = site.play("follow")
+    flat = " ".join(text.split())
+    assert status == 2, text
+    assert "n0 does not answer: it is not reached" in flat
+    assert iterations(text) == list(range(1, 25))
+    assert "The training failed on n1 (node rank 1), global rank 1 (local rank 0): an exception in the training code." in flat
+    assert "ValueError: as planned" in flat
+    assert "The supervisors heard first of n1: rank 1 (local 0) failed: ValueError: as planned" in flat
+    assert "The logs of n0 could not be read" in flat
+    assert "The verdict could not be kept in" in flat
+    verdict = json.loads((tmp_path / "told").read_text())
+    assert (verdict["culprit"], verdict["ranks"], verdict["cause"], verdict["code"]) == ("n1", [1], "python_exception", 1)
+
+
+def test_where_nobody_answers_that_is_said_and_nothing_is_judged(tmp_path, clusters):
+    cluster = supervise_tools.Cluster(tmp_path)
+    clusters.append(cluster)
+    site = Site(tmp_path, cluster, n0={"pretrain_unreachable_timeout": 0})
+    status, text = site.play("follow")
+    flat = " ".join(text.split())
+    assert status == 2
+    assert "n0: no supervisor of run" in flat and "Where a training runs it goes on by itself" in flat
+    assert "Judge the run" not in text and not (tmp_path / "inventory/runs").exists()
+    status, text = site.play("status")
+    assert status == 2 and "Nobody can tell how the training stands. n0: no supervisor of run" in " ".join(text.split()), text
