@@ -1,7 +1,7 @@
 # make rehearsal   the whole site.yml on two pretend nodes of this machine; STACK=current: with the other stack
 # make test        lint, unit tests, and the site on two molecule nodes, a sample of faults included
 # make test-faults what the product says of 122 composed and 19 injected faults, scored; resumed and broken runs; links planted for root
-# make test-checks every check's fault put into two pretend nodes: found, and nobody accused wrongly
+# make test-checks every check's fault put into two pretend nodes: found, and nobody accused wrongly; what can be mended is mended
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
 # make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
@@ -71,6 +71,7 @@ test-faults: $(VENV)/.done .rehearsal/.packages
 # Fails when a fault is not found or anybody is accused wrongly. CHECKS="link tls_switch": only these.
 test-checks: $(VENV)/.done .rehearsal/.packages
 	PYTHONPATH=collections python -m tests.checks.score $(CHECKS)
+	[ -n "$(CHECKS)" ] || PYTHONPATH=collections python -m tests.checks.mend
 
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done

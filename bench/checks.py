@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 from bench import process
 from bench.report import between
@@ -128,11 +128,19 @@ def look(recorded: Sequence[str], hosts: int, scratch: Path) -> Look:
         done = process.run(["ansible-playbook", "playbooks/check_cluster.yml", "-i", str(folder / "hosts.yml")], folder / "log", ROOT, environment)
     except process.RunError as error:
         raise BenchError(str(error)) from error
-    found = json.loads((folder / "checks/checks.json").read_text(encoding="utf-8"))
-    if found["status"] != "clean" or len(found["nodes"]) != hosts:
-        raise BenchError(f"the hosts are not seen healthy, which they are meant to be (bench/checks.py, HEALTHY): {found['status']}, "
-                         f"{json.dumps(found['findings'][:3], indent=1)}")
+    expect_healthy(json.loads((folder / "checks/checks.json").read_text(encoding="utf-8")), hosts)
     return Look(hosts, done.seconds, done.processor, executions(json.loads((folder / "counts.json").read_text(encoding="utf-8"))))
+
+
+def expect_healthy(found: dict[str, Any], hosts: int) -> None:
+    """Refuse a look that did not see so many healthy hosts.
+
+    Raises:
+        BenchError: with what was found instead.
+    """
+    if found["status"] != "clean" or len(found["nodes"]) != hosts:
+        raise BenchError(f"the hosts are not seen healthy, which they are meant to be (bench/checks.py, HEALTHY): {found['status']}, {len(found['nodes'])} of "
+                         f"{hosts} nodes, {json.dumps(found['findings'][:3], indent=1)}")
 
 
 def executions(counts: dict[str, dict[str, int]]) -> int:

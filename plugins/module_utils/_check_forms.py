@@ -97,7 +97,7 @@ def usual(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _STYLE = ("body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:3px 7px;text-align:left;"
-          "vertical-align:top}.failure{background:#f8d0d0}.warning{background:#fbeec0}.odd{background:#fbeec0}caption{text-align:left;font-weight:bold}")
+          "vertical-align:top}.failure{background:#f8d0d0}.warning{background:#fbeec0}.odd{background:#fbeec0}caption{text-align:left;font-weight:bold;white-space:nowrap}")
 
 
 def as_html(found: Mapping[str, Any]) -> str:

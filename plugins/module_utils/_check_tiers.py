@@ -30,7 +30,7 @@ def begins(report: Mapping[str, Any], looks: Mapping[str, Mapping[str, Any]]) ->
     silent = [node for node, look in looks.items() if look.get("rc") != 0 or look.get("unreachable")]
     if silent:
         look = looks[silent[0]]
-        words = str(look.get("stderr") or look.get("msg") or look.get("stdout") or "").strip()[-300:]
+        words = str(look.get("stdout") or look.get("stderr") or look.get("msg") or "").strip()[-300:]
         return {"words": f"the program could not be brought to {_findings.fold_names(silent)}: {words}", "error": True}
     lacks = {node: [line[8:] for line in look["stdout"].splitlines() if line.startswith("missing=")] for node, look in looks.items()}
     without = [node for node, missing in lacks.items() if missing]

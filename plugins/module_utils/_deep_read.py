@@ -12,7 +12,8 @@ COLLECTIVES = ("all_reduce", "all_to_all")
 
 def printed(result: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping that a node printed; without one, ``error`` says what it did instead."""
-    text = str(result.get("stdout", ""))
+    # Raw goes through a terminal: lines end with a return as well, and what a program says of errors is in its output.
+    text = "\n".join(str(result.get("stdout", "")).splitlines())
     said, _, errors = text.partition("\n--- errors\n")
     try:
         found = json.loads(said.strip().splitlines()[-1])
@@ -20,7 +21,7 @@ def printed(result: Mapping[str, Any]) -> dict[str, Any]:
             return found
     except (ValueError, LookupError):
         pass
-    words = errors or str(result.get("stderr", "")) or str(result.get("msg", ""))
+    words = next((words for words in (errors, said, str(result.get("stderr", "")), str(result.get("msg", ""))) if words.strip()), "")
     last = next((line.strip() for line in reversed(words.splitlines()) if line.strip()), "it said nothing")
     return {"error": f"{last} (likely cause: {_import_causes.import_cause(words)})" if words.strip() else last}
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,5 +33,11 @@ def test_two_pretend_hosts_are_seen_healthy_by_as_many_executions_as_are_promise
     recorded = checks.record(tmp_path)
     assert sum(line.startswith("npu_device=") for line in recorded) == 8
     assert checks.look(recorded, 2, tmp_path).executions <= 6
-    with pytest.raises(checks.BenchError, match="NPU 3"):
-        checks.look([line.replace("3|link|0|link status: UP", "3|link|0|link status: DOWN") for line in recorded], 2, tmp_path / "broken")
+
+
+@pytest.mark.parametrize(("found", "words"), [
+    ({"status": "warnings", "nodes": {"a": {}, "b": {}}, "findings": [{"node": "b", "found": "NPU 3: DOWN"}]}, "warnings, 2 of 2 nodes.*NPU 3: DOWN"),
+    ({"status": "clean", "nodes": {"a": {}}, "findings": []}, "clean, 1 of 2 nodes")])
+def test_hosts_that_are_not_seen_healthy_give_no_figures(found: dict[str, Any], words: str) -> None:
+    with pytest.raises(checks.BenchError, match=f"(?s){words}"):
+        checks.expect_healthy(found, 2)

@@ -62,7 +62,7 @@ def of(one: dict[str, Any], name: str, node: str) -> list[dict[str, Any]]:
 
 
 def judged(one: dict[str, Any], nodes: list[str] = NODES, outputs: dict[str, Any] | None = None, **over: Any) -> dict[str, Any]:
-    printed = {node: {"rc": 0, "stdout": (json.dumps(one) if node == nodes[0] else "{}") + "\n\n--- errors\nsome warning"} for node in nodes}
+    printed = {node: {"rc": 0, "stdout": (json.dumps(one) if node == nodes[0] else "{}") + "\r\n\r\n--- errors\r\nsome warning\r\n"} for node in nodes}
     return _deep.judge({**printed, **(outputs or {})}, nodes[0], {**SETTINGS, **over})
 
 
@@ -211,7 +211,8 @@ def test_limits_of_the_site(limits: dict[str, Any], expected: list[tuple[str, st
 def test_who_says_nothing_or_something_else() -> None:
     one = said()
     one["joined"] = ["a", "c", "d"]
-    found = listed(judged(one, outputs={"b": {"rc": 1, "stdout": "", "stderr": "Failed to start transient service unit: already there"}}))
+    found = listed(judged(one, outputs={"b": {"rc": 1, "stdout": "Failed to start transient service unit: already there\r\n",
+                                               "stderr": "Shared connection to b closed.\r\n", "msg": "non-zero return code"}}))
     assert found == [("b", "deep_answer", "Failed to start transient service unit: already there (likely cause: "
                       + found[0][2].partition("(likely cause: ")[2])]
     assert listed(judged(one, outputs={"b": {"stdout": '{"error": "a training holds /x/lock"}\n'}}))[0][2] == "a training holds /x/lock"

@@ -81,7 +81,7 @@ def test_a_good_node() -> None:
     assert found["job"] == "inactive"
     assert found["facts"] == {"npus": 1, "npu_names": ["910B4"], "unknown_chips": [], "driver": "24.1.rc1", "python": "3.9.9", "arch": "aarch64",
                               "clock_offset": 1, "npu_name": "910B4", "firmware": "7.1.0.6.220", "kernel": "5.10.0-60.18.0.50.oe2203.aarch64",
-                              "system": "openEuler 22.03 LTS", "mtu": "1500", "memory_gib": 1511, "processors": "192", "fabric": {},
+                              "system": "openEuler 22.03 LTS", "interface": "eth0", "mtu": "1500", "memory_gib": 1511, "processors": "192", "fabric": {},
                               "python_path": "/usr/bin/python3", "launched": False, "hccn_tool": "/usr/local/Ascend/driver/tools/hccn_tool", "firewalls": [],
                               "low_limits": {}, "ephemeral": "32768-60999", "ephemeral_samples": [39825, 46883, 53941],
                               "unknown_pairs": [], "checkpoint_free_bytes": 0, "checkpoint_shared": False, "fabric_unjudged": 0}
@@ -127,7 +127,7 @@ def test_ports_that_this_node_does_not_need() -> None:
 def test_a_firewall_is_told_with_the_ports_to_open() -> None:
     found = judge(firewall=["ufw"])["findings"][0]
     assert "6000-6015,16666,29400,60000-60031 (cluster_ports) and the ephemeral range (32768-60999)" in found["remedy"]
-    assert found["remedy"].endswith(": `ufw allow from <address>`.")
+    assert ": `ufw allow from <address>`. " in found["remedy"]
     both = judge(firewall=["firewalld", "nftables (a chain of input with policy drop)"])["findings"][0]
     assert "`firewall-cmd --permanent" in both["remedy"] and "` and `nft insert rule" in both["remedy"]
 

@@ -5,7 +5,8 @@ import time
 from typing import Any, Callable
 
 PERIOD = 64
-REPEATS = 5
+# As many tries at least, and for so many seconds.
+REPEATS, SECONDS = 5, 0.3
 INNER = 10
 
 
@@ -13,8 +14,9 @@ def best(run: Callable[[], Any], synchronize: Callable[[], Any], inner: int = IN
     """Seconds that a run takes: the shortest of several tries, since what disturbs only makes one longer."""
     run()
     synchronize()
-    times = []
-    for _ in range(REPEATS):
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < REPEATS or time.perf_counter() - started < SECONDS:
         begin = time.perf_counter()
         for _ in range(inner):
             run()
