@@ -14,6 +14,7 @@ from supervise.door import encoded, mac
 
 TIMEOUT = 5.0
 LIMIT = 64 * 1024 * 1024
+BACK = {"back": True}
 FAILURES = (OSError, asyncio.TimeoutError, ValueError, KeyError, TypeError)
 
 
@@ -89,11 +90,13 @@ class Link:
                 sender = asyncio.ensure_future(self._send(writer))
                 try:
                     while True:
-                        view = await read(reader, 3 * self.config.times.beat + 1)
+                        view = await read(reader, max(3 * self.config.times.beat + 1, self.config.times.lost / 2))
                         self._joined, self._said = True, ""
                         self._heard(view)
                 finally:
                     sender.cancel()
+                    # Only a supervisor that dies says nothing before its connection closes.
+                    writer.write(encoded(BACK))
                     writer.close()
             except FAILURES as error:
                 words = f"no hub at {self.config.hub}:{self.config.port}: {error or type(error).__name__}"
