@@ -99,6 +99,7 @@ class Hub(Door):
             return
         if message == link.BACK:
             self._back.add(guest)
+            guest.transport.close()
             return
         before = self.coordinator.version
         self.coordinator.report(guest.name, guest.incarnation, checked(message))

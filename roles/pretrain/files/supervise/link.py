@@ -95,9 +95,10 @@ class Link:
                         self._heard(view)
                 finally:
                     sender.cancel()
-                    # Only a supervisor that dies says nothing before its connection closes.
+                    # Only a supervisor that dies says nothing before its connection closes. The hub closes it then; were it closed here at once, what
+                    # lies unread in it would turn the end into a reset, which may overtake the words.
                     writer.write(encoded(BACK))
-                    writer.close()
+                    asyncio.get_event_loop().call_later(1.0, writer.close)
             except FAILURES as error:
                 words = f"no hub at {self.config.hub}:{self.config.port}: {error or type(error).__name__}"
                 if isinstance(error, Refused) and not self._joined and "another supervisor" not in str(error):
