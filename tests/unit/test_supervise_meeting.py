@@ -1,6 +1,7 @@
 """Real supervisors: those that are killed, frozen, late, doubled or strangers, and those that are asked."""
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -9,7 +10,8 @@ import subprocess
 import time
 
 import pytest
-from supervise import processes
+from supervise import config, link, processes
+from supervise.door import encoded
 
 from rehearsal.supervisors import PROGRAM, PYTHON, Cluster, until
 
@@ -63,10 +65,10 @@ def test_a_supervisor_that_is_frozen(cluster):
 
 
 def test_a_hub_that_is_frozen_blames_nobody(cluster):
-    two = cluster(times={"lost": 4}).start()
+    two = cluster(times={"lost": 5}).start()
     told = two.training(2)
     two.kill("n0", signal.SIGSTOP)
-    time.sleep(6)  # longer than it waits for anybody
+    time.sleep(7)  # longer than it waits for anybody
     two.kill("n0", signal.SIGCONT)
     before = told["training"]["iteration"] + 20
     told = two.until(lambda told: told["training"]["iteration"] > before)
@@ -90,12 +92,12 @@ def test_a_hub_that_is_killed_and_comes_back(cluster):
 
 
 def test_a_node_that_is_cut_off_stops_itself_and_calls_on(cluster):
-    two = cluster(max_restarts=1, times={"orphan": 4}).start()
+    two = cluster(max_restarts=1, times={"orphan": 6}).start()
     two.training(2)
     two.kill("n0")
     two.processes["n0"].wait()
     until(lambda: not two.jobs("n1"), lambda: two.said("n1"))
-    assert "the hub was not heard for 4 s (times.orphan)" in two.said("n1") and two.processes["n1"].poll() is None
+    assert "the hub was not heard for 6 s (times.orphan)" in two.said("n1") and two.processes["n1"].poll() is None
     two.start("n0")
     two.until(lambda told: told["state"] == "running" and told["generation"] == 1)
     two.kill("n1", signal.SIGTERM)  # a wish to stop, on any node
@@ -144,9 +146,45 @@ def test_a_stop_before_all_have_come(cluster):
 
 
 def test_a_node_that_never_comes(cluster):
-    two = cluster(times={"form": 2}).start("n0")
+    two = cluster(times={"form": 8}).start("n0")
     assert two.end("n0") == [1]
-    assert two.result()["verdict"] == "not ready within 2 s (times.form): n1 (silent)"
+    assert two.result()["verdict"] == "not ready within 8 s (times.form): n1 (never heard)"
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_who_says_that_it_comes_back_is_waited_for(cluster, says):
+    two = cluster().start("n0")
+    settings = config.load(str(two.config("n1")))
+
+    async def n1():
+        wait = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(*link.FAILURES):
+                reader, writer = await link.connect(settings, settings.token(), settings.hub, "n1", "i1")
+                break
+            assert time.monotonic() < wait
+            await asyncio.sleep(0.1)
+        report = {"generation": 0, "phase": "ready", "seen": 0, "epoch": ""}
+        while report["phase"] == "ready":
+            writer.write(encoded(report))
+            view = await link.read(reader, 60)
+            report["phase"] = "running" if view["phase"] == "running" else "ready"
+            await asyncio.sleep(0.05)
+        writer.write(encoded(report))
+        if says:
+            writer.write(encoded(link.BACK))
+            await reader.read()
+        writer.close()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(n1())
+    if says:
+        time.sleep(3)  # longer than one that crashed is waited for
+        assert two.ask()["state"] == "running"
+        two.ask(what="stop")
+        two.kill("n0")
+    else:
+        assert two.until(lambda told: told["state"] in ("stopping", "done"))["cause"].startswith("n1: the connection of its supervisor closed")
 
 
 def test_strangers(cluster):
@@ -200,7 +238,7 @@ def test_a_supervisor_of_an_earlier_launch_and_a_second_one(cluster, tmp_path):
     assert "refused by the hub: wrong token: a supervisor of another run, or of an earlier launch of this one. Compare" in two.said("n1")
     assert "wrong token" in two.ask("n1")["error"]
     token.chmod(0o644)
-    assert "has mode 0644, expected 0600" in two.ask("n1")["error"]
+    assert "has mode 0644, expected 0600" in two.command("n1", "status")["error"]
     token.chmod(0o600)
     token.write_text(good)
     two.start("n1")
