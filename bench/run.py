@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import functools
 import os
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from supervise import processes, ranks
 
@@ -53,7 +54,7 @@ def skew_without(folder: Path, nodes: int) -> float:
             if name == cluster.names[-1]:
                 time.sleep(LATE)
             started.append(subprocess.Popen(cluster.settings(name)["command"], stdout=subprocess.DEVNULL, env={**os.environ, "BENCH": cluster.run}))
-        found = until(lambda: _all_started(cluster), "the ranks of all")
+        found: Sequence[float] = until(lambda: _all_started(cluster), "the ranks of all")
         return max(found) - min(found)
     finally:
         for pid in processes.marked(f"BENCH={cluster.run}"):
@@ -67,19 +68,26 @@ def _all_started(cluster: Cluster) -> Sequence[float]:
     return [one["first"] for one in told if one] if all(told) else []
 
 
+def _all_run(generation: int, told: Mapping[str, Any]) -> bool:
+    return told["state"] == "running" and told["generation"] == generation and (told["skew"] or {}).get("of") == "ranks"
+
+
+def _all_there(marks: Sequence[Path]) -> bool:
+    return all(mark.exists() and mark.read_text() for mark in marks)
+
+
 def propagation(cluster: Cluster, rounds: int) -> list[float]:
     """Kill a rank, again and again; seconds until each of the other nodes' launch scripts got SIGTERM."""
     found = []
     for number in range(rounds):
-        told = cluster.until(lambda told, number=number: told["state"] == "running" and told["generation"] == number and told["skew"]["of"] == "ranks")
-        assert told["generation"] == number  # noqa: S101
+        cluster.until(functools.partial(_all_run, number))
         victim = cluster.names[(number * 5 + 3) % len(cluster.names)]
         pid = next(iter(cluster.ranks(victim).values()))
         begun = time.monotonic()
         processes.send(pid, 9)
         others = [name for name in cluster.names if name != victim]
         marks = [cluster.folder / name / f"sigterm.{number}" for name in others]
-        until(lambda marks=marks: all(mark.exists() and mark.read_text() for mark in marks), "SIGTERM for all")
+        until(functools.partial(_all_there, marks), "SIGTERM for all")
         found += [float(mark.read_text()) - begun for mark in marks]
     return found
 

@@ -2,8 +2,8 @@
 
     fake_training.py PLAN_JSON
 
-PLAN_JSON: node, nodes, ranks (of a node), run_dir, hooks, checkpoints, iterations, seconds (an iteration), save_every, save_seconds, saves (on SIGTERM),
-kill_after (torchrun's), faults: a list of {node, rank (local), generation, iteration, kind}. Kinds: raise, kill (SIGKILL to itself), hang, stubborn (hangs
+PLAN_JSON: node, nodes, ranks (of a node), run_dir, hooks, checkpoints, iterations, seconds (an iteration), save_every, save_seconds, saves (the
+iteration, on SIGTERM), kill_after (torchrun's), faults: a list of {node, rank (local), generation, iteration, kind}. Kinds: raise, kill (SIGKILL to itself), hang, stubborn (hangs
 and ignores SIGTERM), corrupt (its newest shard, then raise), linger (at its exit), refuse (the script, before any rank).
 """
 from __future__ import annotations
@@ -70,7 +70,8 @@ def train(plan: dict[str, Any], local: int, generation: int) -> None:
             with Path(plan["run_dir"], "train.log").open("a") as log:
                 log.write(LINE.format(iteration, plan["iterations"], plan["seconds"] * 1000, 6 - iteration / 100))
         if local == 0 and (asked or iteration % plan["save_every"] == 0 or iteration == plan["iterations"]):
-            save(plan, iteration)
+            # All ranks save the same iteration, as they agree on it.
+            save(plan, plan["saves"] if asked else iteration)
         if asked:
             sys.exit()
     fail({one["kind"] for one in faults if one["kind"] == "linger"})

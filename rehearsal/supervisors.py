@@ -75,7 +75,7 @@ class Cluster:
             (run / "supervise" / "token").write_text(TOKEN)
             (run / "supervise" / "token").chmod(0o600)
             plan = {"node": number, "nodes": nodes, "ranks": ranks, "run_dir": str(run), "hooks": str(HOOKS), "checkpoints": str(run / "ckpt"),
-                    "iterations": 8, "seconds": 0.1, "save_every": 1000, "save_seconds": 0, "saves": False, "kill_after": 1, "faults": [], **(training or {})}
+                    "iterations": 8, "seconds": 0.1, "save_every": 1000, "save_seconds": 0, "saves": 0, "kill_after": 1, "faults": [], **(training or {})}
             self.write(name, {
                 "version": 1, "run": self.run, "node": name, "nodes": self.names, "address": self.address(name), "hub": self.address("n0"),
                 "port": self.port, "master_port": 6000, "token_file": str(run / "supervise" / "token"), "run_dir": str(run), "nproc_per_node": ranks,
@@ -122,7 +122,7 @@ class Cluster:
 
     def command(self, name: str, what: str, *words: str) -> dict[str, Any]:
         """By the program itself."""
-        done = subprocess.run([PYTHON, str(PROGRAM), "ask", what, str(self.config(name)), *words], capture_output=True, text=True, check=True)
+        done = subprocess.run([PYTHON, str(PROGRAM), "ask", what, str(self.config(name)), *words], capture_output=True, text=True, check=False)
         return dict(json.loads(done.stdout))
 
     def until(self, condition: Callable[[dict[str, Any]], Any], name: str = "n0", seconds: float = 120.0) -> dict[str, Any]:

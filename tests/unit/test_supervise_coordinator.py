@@ -56,7 +56,7 @@ def test_who_does_not_come_is_named(fleet):
     assert fleet.c.phase == "forming"
     fleet.wait(5)
     assert (fleet.c.phase, fleet.c.code) == ("done", 1)
-    assert fleet.c.verdict == "not ready within 600 s (times.form): n1 (preparing), n2 (silent)"
+    assert fleet.c.verdict == "not ready within 600 s (times.form): n1 (preparing), n2 (never heard)"
 
 
 def test_a_node_that_cannot_ends_the_run_at_once(fleet):

@@ -277,5 +277,5 @@ class Orders(RuleBasedStateMachine):
         assert all(member.job is None and member.phase in AT_REST for member in self.members.values())
 
 
-Orders.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
+Orders.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None, derandomize=True)
 TestOrders = Orders.TestCase

@@ -153,9 +153,13 @@ class Coordinator:
         elif now - max(self.since, self.not_before) > self.times.form:
             missing = [name for name in names if self.nodes.phase(name) != phases.READY or self.nodes.reports[name]["generation"] != generation
                        or self.nodes.is_lost(name, now, self.times.lost)]
-            states = ", ".join(f"{name} ({'silent' if self.nodes.is_lost(name, now, self.times.lost) else self.nodes.phase(name)})" for name in missing[:10])
+            states = ", ".join(f"{name} ({self._state(name, now)})" for name in missing[:10])
             more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
             self._end(FAILED, self._after_failure(f"not ready within {self.times.form:g} s (times.form): {states}{more}"))
+
+    def _state(self, name: str, now: float) -> str:
+        phase = self.nodes.phase(name)
+        return "never heard" if phase == phases.UNHEARD else "silent" if self.nodes.is_lost(name, now, self.times.lost) else phase
 
     def _start(self, now: float) -> None:
         whole = self.nodes.whole()
