@@ -149,3 +149,5 @@ def test_the_preflight_refuses_a_misspelt_variable_and_templates_no_other(tmp_pa
     assert "cluster_name is set for node1 and changes nothing" in said
     assert "cluster_owner" not in said
     assert "Nothing has been changed" in said
+    # The one place without nodes where the probe goes the way that it goes on nodes.
+    assert "did not run the probe" not in said
