@@ -3,8 +3,8 @@
     fake_training.py PLAN_JSON
 
 PLAN_JSON: node, nodes, ranks (of a node), run_dir, hooks, checkpoints, iterations, seconds (an iteration), save_every, save_seconds, saves (the
-iteration, on SIGTERM), kill_after (torchrun's), faults: a list of {node, rank (local), generation, iteration, kind}. Kinds: raise, kill (SIGKILL to itself), hang, stubborn (hangs
-and ignores SIGTERM), corrupt (its newest shard, then raise), linger (at its exit), refuse (the script, before any rank).
+iteration, on SIGTERM), kill_after (torchrun's), faults: a list of {node, rank (local), generation, iteration, kind}. Kinds: raise, kill (SIGKILL to
+itself), hang, stubborn (hangs and ignores SIGTERM), corrupt (its newest shard, then raise), linger (at its exit), refuse (the script, before any rank).
 """
 from __future__ import annotations
 

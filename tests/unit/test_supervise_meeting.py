@@ -1,6 +1,7 @@
 """Real supervisors: those that are killed, frozen, late, doubled or strangers, and those that are asked."""
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -9,7 +10,8 @@ import subprocess
 import time
 
 import pytest
-from supervise import processes
+from supervise import config, link, processes
+from supervise.door import encoded
 
 from rehearsal.supervisors import PROGRAM, PYTHON, Cluster, until
 
@@ -147,6 +149,42 @@ def test_a_node_that_never_comes(cluster):
     two = cluster(times={"form": 8}).start("n0")
     assert two.end("n0") == [1]
     assert two.result()["verdict"] == "not ready within 8 s (times.form): n1 (never heard)"
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_who_says_that_it_comes_back_is_waited_for(cluster, says):
+    two = cluster().start("n0")
+    settings = config.load(str(two.config("n1")))
+
+    async def n1():
+        wait = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(*link.FAILURES):
+                reader, writer = await link.connect(settings, settings.token(), settings.hub, "n1", "i1")
+                break
+            assert time.monotonic() < wait
+            await asyncio.sleep(0.1)
+        report = {"generation": 0, "phase": "ready", "seen": 0, "epoch": ""}
+        while report["phase"] == "ready":
+            writer.write(encoded(report))
+            view = await link.read(reader, 60)
+            report["phase"] = "running" if view["phase"] == "running" else "ready"
+            await asyncio.sleep(0.05)
+        writer.write(encoded(report))
+        if says:
+            writer.write(encoded(link.BACK))
+            await reader.read()
+        writer.close()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(n1())
+    if says:
+        time.sleep(3)  # longer than one that crashed is waited for
+        assert two.ask()["state"] == "running"
+        two.ask(what="stop")
+        two.kill("n0")
+    else:
+        assert two.until(lambda told: told["state"] in ("stopping", "done"))["cause"].startswith("n1: the connection of its supervisor closed")
 
 
 def test_strangers(cluster):

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, Mapping
 
-from supervise import kept, status
+from supervise import kept, link, status
 from supervise.config import Config
 from supervise.coordinator import DONE, DUMPING, STOPPING, Coordinator
 from supervise.door import Door, Guest, encoded
@@ -27,6 +27,8 @@ class Hub(Door):
         before = kept.read(self._state)
         self.coordinator = Coordinator(config, time.monotonic, epoch, before if before.get("run") == config.run else {})
         self.guests: dict[str, Guest] = {}
+        #: those that hang up because they heard nothing, and call again
+        self._back: set[Guest] = set()
         self._saved: Mapping[str, Any] = {}
         self._saved_version = self._sent = 0
         self._saving: asyncio.Future[None] | None = None
@@ -95,6 +97,10 @@ class Hub(Door):
         """A report, answered by the view."""
         if self.guests.get(guest.name) is not guest:
             return
+        if message == link.BACK:
+            self._back.add(guest)
+            guest.transport.close()
+            return
         before = self.coordinator.version
         self.coordinator.report(guest.name, guest.incarnation, checked(message))
         if self.coordinator.version != before:
@@ -106,7 +112,9 @@ class Hub(Door):
         """It may come back."""
         if self.guests.get(guest.name) is guest:
             del self.guests[guest.name]
-            self.coordinator.gone(guest.name, guest.incarnation)
+            if guest not in self._back:
+                self.coordinator.gone(guest.name, guest.incarnation)
+        self._back.discard(guest)
 
     async def asked(self, ask: dict[str, Any]) -> dict[str, Any]:
         """Status, or a stop, which is answered when it is on the disk."""

@@ -14,6 +14,7 @@ from supervise.door import encoded, mac
 
 TIMEOUT = 5.0
 LIMIT = 64 * 1024 * 1024
+BACK = {"back": True}
 FAILURES = (OSError, asyncio.TimeoutError, ValueError, KeyError, TypeError)
 
 
@@ -89,12 +90,15 @@ class Link:
                 sender = asyncio.ensure_future(self._send(writer))
                 try:
                     while True:
-                        view = await read(reader, 3 * self.config.times.beat + 1)
+                        view = await read(reader, max(3 * self.config.times.beat + 1, self.config.times.lost / 2))
                         self._joined, self._said = True, ""
                         self._heard(view)
                 finally:
                     sender.cancel()
-                    writer.close()
+                    # Only a supervisor that dies says nothing before its connection closes. The hub closes it then; were it closed here at once, what
+                    # lies unread in it would turn the end into a reset, which may overtake the words.
+                    writer.write(encoded(BACK))
+                    asyncio.get_event_loop().call_later(1.0, writer.close)
             except FAILURES as error:
                 words = f"no hub at {self.config.hub}:{self.config.port}: {error or type(error).__name__}"
                 if isinstance(error, Refused) and not self._joined and "another supervisor" not in str(error):

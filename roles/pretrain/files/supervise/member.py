@@ -45,6 +45,8 @@ class Member:
         self._look: asyncio.Future[dict[str, Any]] | None = None
         #: a stop is wished for: no need to wait for a hub that does not come
         self.leaves = False
+        #: it takes part in no generation any more
+        self.parted = False
         # Not the default one: what hangs there must not keep anybody else waiting.
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
 
@@ -88,6 +90,8 @@ class Member:
             elif phase == coordinator.DUMPING and not self._dumped:
                 self._dumped = True
                 self._dumping = asyncio.ensure_future(self._dump())
+        elif self.parted:
+            pass
         elif phase == coordinator.FORMING and generation not in (mine, self._wanted):
             self._wanted = generation
             self._do(self._prepare(generation))

@@ -135,6 +135,7 @@ class Supervisor:
             await self._alone("stopped, and no hub", 3)
 
     async def _alone(self, why: str, code: int) -> None:
+        self.member.parted = True
         self.member.end(why)
         while self.member.lives:
             await asyncio.sleep(0.05)
