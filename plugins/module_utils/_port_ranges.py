@@ -55,8 +55,8 @@ def port_errors(ports: Mapping[str, Any]) -> list[str]:
             errors.append(f"{name} of cluster_ports is {text}, expected ports of 1024 to 65535, the lower one first. {_WHERE}")
             continue
         if name == "master" and high - low + 1 < MASTER_PORTS:
-            errors.append(f"master of cluster_ports is {text}, expected at least {MASTER_PORTS} ports, like {low}-{low + MASTER_PORTS - 1}: each start of a run "
-                          f"after a failure takes the next one. {_WHERE}")
+            errors.append(f"master of cluster_ports is {text}, expected at least {MASTER_PORTS} ports, like {low}-{low + MASTER_PORTS - 1}: each start "
+                          f"of a run after a failure takes the next one. {_WHERE}")
         taken = next((owners[port] for port in range(low, high + 1) if port in owners), "")
         if taken:
             errors.append(f"{name} of cluster_ports is {text}, which {taken} ({ports[taken]}) has in part, too: expected ports of its own for each. {_WHERE}")

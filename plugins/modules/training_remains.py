@@ -109,7 +109,8 @@ def main() -> None:
     if left:
         said.append(f"processes of a run live: {', '.join(left[:8])}" + (
             "; SIGKILL did not end them: a driver holds them, reboot the node" if found["left"] else "; end them (kill)"))
-    ours, others = [], []
+    ours: list[str] = []
+    others: list[str] = []
     for pid, device in _remains.holders():
         try:
             (ours if os.stat(f"/proc/{pid}").st_uid == uid else others).append(f"{device} by {_remains.words(pid)}")
