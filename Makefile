@@ -5,12 +5,13 @@
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
 # make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
+# make bench-run   the supervisors of a run: 16 real ones, and a hub with 256 and 1,000 members (docs/run.md)
 # make test-vm     sharing by NFS, on two virtual machines
 # make clean       remove everything that these made
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-faults test-checks test-upstream check-upstream test-vm bench lint unit shim molecule clean
+.PHONY: rehearsal test test-faults test-checks test-upstream check-upstream test-vm bench bench-run lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -83,6 +84,10 @@ check-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done
 # Alone on the machine, please: it fails when a ratio misses its limit.
 bench: .rehearsal/bench/venv/.done
 	.rehearsal/bench/venv/bin/python -m bench $(ARGS)
+
+# Alone on the machine, please. ARGS=--write-docs: into docs/run.md.
+bench-run: $(VENV)/.done
+	PYTHONPATH=roles/pretrain/files python -m bench.run $(ARGS)
 
 # A cluster folder of its own.
 test-vm: export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.rehearsal/molecule-nfs

@@ -4,7 +4,7 @@
 
 PLAN_JSON: node, nodes, ranks (of a node), run_dir, hooks, checkpoints, iterations, seconds (an iteration), save_every, save_seconds, saves (on SIGTERM),
 kill_after (torchrun's), faults: a list of {node, rank (local), generation, iteration, kind}. Kinds: raise, kill (SIGKILL to itself), hang, stubborn (hangs
-and ignores SIGTERM), linger (at its exit), refuse (the script, before any rank).
+and ignores SIGTERM), corrupt (its newest shard, then raise), linger (at its exit), refuse (the script, before any rank).
 """
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ def train(plan: dict[str, Any], local: int, generation: int) -> None:
     first = int(os.environ.get("SUPERVISE_LOAD") or 0) + 1
     for iteration in range(first, plan["iterations"] + 1):
         time.sleep(plan["seconds"])
-        fail({one["kind"] for one in faults if one["iteration"] == iteration})
+        kinds = {one["kind"] for one in faults if one.get("iteration") == iteration}
+        if "corrupt" in kinds:
+            newest = max(Path(plan["checkpoints"]).glob("iter_*"))
+            os.truncate(newest / shard(plan["node"]), 300)
+        fail(kinds)
         if plan["node"] == plan["nodes"] - 1 and local == plan["ranks"] - 1:
             with Path(plan["run_dir"], "train.log").open("a") as log:
                 log.write(LINE.format(iteration, plan["iterations"], plan["seconds"] * 1000, 6 - iteration / 100))
@@ -74,7 +78,7 @@ def train(plan: dict[str, Any], local: int, generation: int) -> None:
 
 def fail(kinds: set[str]) -> None:
     """Do what goes wrong now."""
-    if "raise" in kinds:
+    if kinds & {"raise", "corrupt"}:
         raise ValueError("as planned")
     if "kill" in kinds:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -88,7 +92,12 @@ def launch(plan: dict[str, Any]) -> int:
     """As the launch script and torchrun: start the ranks, each in a session of its own, pass SIGTERM on, end with the first failure."""
     run, generation = Path(plan["run_dir"]), int(os.environ.get("SUPERVISE_GENERATION", "0"))
     stopped: list[float] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(time.monotonic()))
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.append(time.monotonic())
+        (run / f"sigterm.{generation}").write_text(str(stopped[-1]))
+
+    signal.signal(signal.SIGTERM, stop)
     if any(one["kind"] == "refuse" and one["node"] == plan["node"] and one.get("generation", 0) == generation for one in plan["faults"]):
         print("pretrain: refused as planned", file=sys.stderr)
         return 1
@@ -105,10 +114,13 @@ def launch(plan: dict[str, Any]) -> int:
     while ranks:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
-            del ranks[pid]
+            local = ranks.pop(pid)
             if status and not failed:
                 failed = 1
                 stopped.append(time.monotonic())
+                with (run / "train.log").open("a") as log:
+                    log.write(f"Root Cause (first observed failure):\n[0]:\n  rank      : {plan['node'] * plan['ranks'] + local} (local_rank: {local})\n"
+                              f"  exitcode  : {-status if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)} (pid: {pid})\n")
         if stopped and not killed:
             for one in ranks:
                 os.kill(one, signal.SIGTERM)

@@ -110,7 +110,7 @@ TABLE = (
           "Stop that process, or set hccl of cluster_ports (group_vars/all/cluster.yml) to others.", "EJ0003; vllm-project/vllm-ascend#405"),
     Check("firewall", "network", "warning", "firewalld, ufw, nftables, iptables", "A firewall is active",
           "none between the nodes, or rules that let them reach each other",
-          "Let the nodes' addresses in: {ports} (cluster_ports) and the ephemeral range ({ephemeral}), which torch and gloo use between all nodes.",
+          "Let the nodes' addresses in: {ports} (cluster_ports) and the ephemeral range ({ephemeral}), which torch and gloo use between all nodes: {how}.",
           "EI0006 without a name where a port is dropped"),
     Check("reach_in", "network", "failure", "a listener on every node, connections from all others", "Others do not reach this node",
           "every node to reach every other on these ports",
@@ -119,7 +119,8 @@ TABLE = (
     Check("reach_out", "network", "failure", "a listener on every node, connections from all others", "This node does not reach others",
           "every node to reach every other on these ports",
           "Look at the rules for what goes out on this node, at its routes, and at the way between.", "", "reach"),
-    Check("reach_large", "network", "failure", "200 kB over each connection, in segments of the full MTU", "Large packets do not come through", "packets of the full MTU",
+    Check("reach_large", "network", "failure", "200 kB over each connection, in segments of the full MTU", "Large packets do not come through",
+          "packets of the full MTU",
           "A smaller MTU lies on the way, and nobody says so: set the same MTU on nodes, bonds, VLANs and switches (`ip link`, "
           "`ping -M do -s <MTU - 28> <address>`).", "a good start, and then a hang at the first large message", "reach"),
     Check("reach_unknown", "network", "warning", "a listener on every node", "Whether the nodes reach each other is unknown",

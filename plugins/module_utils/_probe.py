@@ -3,7 +3,15 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi, _probe_fabric, _probe_host, _probe_kernel_log, _probe_network, _probe_npus, _probe_versions
+from ansible_collections.ascend.cluster.plugins.module_utils import (
+    _npu_smi,
+    _probe_fabric,
+    _probe_host,
+    _probe_kernel_log,
+    _probe_network,
+    _probe_npus,
+    _probe_versions,
+)
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import RUNNING, Finding, finding
 from ansible_collections.ascend.cluster.plugins.module_utils._probe_host import one_line
 

@@ -7,6 +7,10 @@ from ansible_collections.ascend.cluster.plugins.module_utils._checks import Find
 from ansible_collections.ascend.cluster.plugins.module_utils._topology import ip_address
 
 Values = Mapping[str, Sequence[str]]
+# How a firewall lets a node in with all its ports.
+_LET_IN = {"firewalld": "firewall-cmd --permanent --zone=trusted --add-source=<address>; firewall-cmd --reload",
+           "ufw": "ufw allow from <address>", "nftables": "nft insert rule <family> <table> <chain> ip saddr <address> accept",
+           "iptables": "iptables -I INPUT -s <address> -j ACCEPT"}
 
 
 def judge(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Finding]:
@@ -23,7 +27,8 @@ def judge(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[Fi
         yield finding("nfs_client", "neither nfs4 in /proc/filesystems nor a module nfsv4")
     if values.get("firewall"):
         ephemeral = "".join(values.get("ephemeral", [])) or "of ip_local_port_range"
-        yield finding("firewall", ", ".join(values["firewall"]), ports=settings["port_ranges"], ephemeral=ephemeral)
+        how = [f"`{command}`" for name, command in _LET_IN.items() if any(word.startswith(name) for word in values["firewall"])]
+        yield finding("firewall", ", ".join(values["firewall"]), ports=settings["port_ranges"], ephemeral=ephemeral, how=" and ".join(how) or "see its manual")
     if not job:
         yield from _ports(values, settings)
 

@@ -12,8 +12,12 @@ RENAMED = {
     "data_share_parallel": "it is called node_transfer_parallel now. Rename it",
     "data_share_ssh_port": "it is called node_transfer_ssh_port now, and is needed only where the port is not the one of Ansible's own connection. Rename it",
     "data_share_ssh_user": "it is called node_transfer_ssh_user now. Rename it",
-    "node_base_reserved_ports": "it is called cluster_ports now, the one list of all ports of a run: all of them are reserved. Write them there, and remove this name",
-    "preflight_hccl_ports": "it is called cluster_ports now, the one list of all ports of a run: these are its hccl. Write them there, and remove this name",
-    "preflight_master_port": "it is called cluster_ports now, the one list of all ports of a run: this is its master. Write it there, and remove this name",
-    "pretrain_master_port": "it is called cluster_ports now, the one list of all ports of a run: this is its master. Write it there, and remove this name",
+    "node_base_reserved_ports": "it is called cluster_ports now, the one list of all ports of a run: all of them are reserved. "
+                                "Write them there, and remove this name",
+    "preflight_hccl_ports": "it is called cluster_ports now, the one list of all ports of a run: these are its hccl. "
+                            "Write them there, and remove this name",
+    "preflight_master_port": "it is called cluster_ports now, the one list of all ports of a run: this is its master. "
+                             "Write it there, and remove this name",
+    "pretrain_master_port": "it is called cluster_ports now, the one list of all ports of a run: this is its master. "
+                            "Write it there, and remove this name",
 }

@@ -68,7 +68,9 @@ verdict:
   returned: always
 """
 
+import contextlib
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ascend.cluster.plugins.module_utils import _remains
@@ -90,11 +92,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted = module.params
-    found, verdict, uid = {"ended": [], "left": []}, "", -1
-    try:
+    found: dict[str, Any] = {"ended": [], "left": []}
+    verdict, uid = "", -1
+    with contextlib.suppress(UserError):  # before the first run there is no such user, and nothing of its
         uid = account(wanted["user"]).pw_uid
-    except UserError:
-        pass  # before the first run there is no such user, and nothing of its
     try:
         if uid >= 0:
             if wanted["end"] and not module.check_mode:

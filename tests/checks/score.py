@@ -36,7 +36,8 @@ SETTINGS: dict[str, Any] = {
     "port_ranges": "6000-6015,16666,29400,60000-60031", "master": False, "max_clock_skew_seconds": 30, "platform": "", "precision": "bf16",
     "kernels_src": "Ascend-cann-kernels-910b_8.0.RC1_linux.run", "max_npu_memory_used_percent": 12, "user": "ascend", "unit": "ascend-pretrain.service",
     "memory_gib_per_rank": 0.5, "nfs": False, "ranks": {"node1": 0, "node2": 1},
-    "checkpoint": {"all_bytes": 2 << 30, "node_bytes": [1 << 30, 1 << 30], "saves": 4}, "checkpoint_path": "/opt/ascend-cluster/ckpt", "versions": {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"},
+    "checkpoint": {"all_bytes": 2 << 30, "node_bytes": [1 << 30, 1 << 30], "saves": 4}, "checkpoint_path": "/opt/ascend-cluster/ckpt",
+    "versions": {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"},
     "version_tables": {"driver": RECIPE["cann"]["driver_pairs"], "cann": RECIPE["environment"]["cann_pairs"], "python": RECIPE["environment"]["python_pairs"]}}
 # What a row's commands find: a folder that comes first on the PATH, another for files, and two ways to make a program.
 SETUP = r"""
@@ -73,8 +74,8 @@ class Cluster:
         settings = {**SETTINGS, "address": self.addresses[node], **(row.get("settings", {}) if spoiled or "nfs" in row.get("settings", {}) else {})}
         probe = base64.b64encode((FILES / "probe_npus.sh").read_bytes() + b"\n" + (FILES / "probe.sh").read_bytes()).decode()
         words = [int(time.time()), settings["workspace_path"], settings["cann_path"], settings["driver_info"], settings["unit"], "",
-                 "6000 60000-60031", "/opt/ascend-cluster/runs", arguments["user"], STATE, "/opt/ascend-cluster/ckpt", "/var/tmp/checks_data",
-                 "/opt/ascend-cluster/runs", arguments["python"]]
+                 " ".join(map(str, settings["ports"].values())), "/opt/ascend-cluster/runs", arguments["user"], STATE, settings["checkpoint_path"],
+                 "/var/tmp/checks_data", "/opt/ascend-cluster/runs", arguments["python"]]
         look = f'/bin/sh -c "$(echo {probe} | base64 -d)" probe {shlex.join(map(str, words))}'
         if not spoiled:
             return _probe.node(self.run(node, look), settings, node)
@@ -89,7 +90,8 @@ class Cluster:
 
     def reach(self, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Let both nodes listen and connect, with a row's fault on the first."""
-        programs = {node: f"{row.get('python', 'python3') if node == 'node2' else 'python3'} -c \"$(echo {base64.b64encode((FILES / 'reach.py').read_bytes()).decode()} | base64 -d)\"" for node in self.addresses}
+        program = f'-c "$(echo {base64.b64encode((FILES / "reach.py").read_bytes()).decode()} | base64 -d)"'
+        programs = {node: f"{row.get('python', 'python3') if node == 'node2' else 'python3'} {program}" for node in self.addresses}
         ports, peers = " ".join(map(str, PORTS)), shlex.quote(" ".join(f"{name}={address}" for name, address in self.addresses.items()))
         self.run("node1", row["before"].replace("ADDRESS", self.addresses["node2"]))
         try:

@@ -90,7 +90,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "npu_on_bus": ({"pci": ["0000:c1:00.0", "0000:C2:00.0"]}, "2 on the bus, 1 in npu-smi; not there: 0000:c1:00.0"),
     "firmware_pair": ({"driver_info": ["Version=24.1.rc1", "compatible_version_fw=[6.4.0,6.4.99],[7.0.0,7.2.99]"], "firmware_info": "Version=7.3.0.1.231"},
                       "firmware 7.3.0.1.231 with driver 24.1.rc1"),
-    "pair_planned": ({"driver_info": ["Version=23.0.5"]}, "driver 23.0.5 with CANN 8.0.RC1"),
+    "pair_planned": ({"driver_info": ["Version=22.0.4"]}, "driver 22.0.4 with CANN 8.0.RC1"),
     "pair_installed": ({"record": ["toolkit 8.0.RC3", "torch_npu-2.1.0.post3-cp38-x.whl sha256:1"]}, "torch_npu 2.1.0.post3 with CANN 8.0.RC3"),
     "kernel_driver_fault": ({"kernel_log": "[ 12.5] [ascend] [drv_pcie] [devdrv_x 4] Device is abnormal. (dev_id=5)"}, "Device is abnormal. (dev_id=5)"),
     "kernel_pcie": ({"kernel_log": "pcieport 0000:00:01.0: PCIe Bus Error: severity=Uncorrected (Fatal), type=Transaction Layer"}, "severity=Uncorrected"),
@@ -221,7 +221,8 @@ def test_what_differs_on_one_npu_is_found_in_comparison(second: dict[str, str], 
 
 def test_a_fabric_that_is_not_judged_is_said() -> None:
     """As the tool of a 950 answers; it is no finding, and never taken for well."""
-    deaf = [f"{device}|{query}|255|Command unsupported" for device in (0, 1) for query in ("stat", "link", "net_health", "ip", "gateway", "tls", "mtu", "stat again")]
+    queries = ("stat", "link", "net_health", "ip", "gateway", "tls", "mtu", "stat again")
+    deaf = [f"{device}|{query}|255|Command unsupported" for device in (0, 1) for query in queries]
     report = _findings.report(nodes(b=deaf, c=deaf), [], SETTINGS)
     assert (report["message"], report["warnings"]) == ("", "")
     assert "the network of 4 NPUs was not judged, on b, c: hccn_tool does not know these questions" in report["summary"]
@@ -297,7 +298,7 @@ def test_bounds_of_what_is_looked_at(change: dict[str, Any], check: str, words: 
 
 
 def test_the_codes_of_a_chip_say_why_it_is_not_healthy() -> None:
-    said = ["\tHealth Status                  : Alarm", "\tError Code                     : 80E18401 8C084E00", "\tError Information              : a heartbeat is lost"]
+    said = ["\tHealth Status       : Alarm", "\tError Code          : 80E18401 8C084E00", "\tError Information   : a heartbeat is lost"]
     found = judge(npu_smi_line=smi("910b4_idle", ("OK     ", "Alarm  ")), npu_more=[f"2 0|health|0|{line}" for line in said])
     assert checks_of(found)["npu_health"] == "NPU 2 chip 0 is Alarm (80E18401, 8C084E00: a heartbeat is lost)"
     said[0] = said[0].replace("Alarm", "Warning")
@@ -325,8 +326,9 @@ CHECKPOINT = {"all_bytes": 300, "node_bytes": [100, 200], "saves": 4}
 
 
 @pytest.mark.parametrize(("free", "change", "words"), [
-    ((1, 1), {}, ["Preflight: 1 warning on 2 of 2 nodes", "a, b:\n  - No room for two checkpoints in /ckpt: found 0.0 GB; expected 0.0 GB, twice what the plan "
-                  "writes there (4 will be written, and none is deleted). Free the disk, set cluster_checkpoint_dir to a larger one, or raise plan_save_interval."]),
+    ((1, 1), {}, ["Preflight: 1 warning on 2 of 2 nodes", "a, b:\n  - No room for two checkpoints in /ckpt: found 0.0 GB; expected 0.0 GB, twice what "
+                  "the plan writes there (4 will be written, and none is deleted). Free the disk, set cluster_checkpoint_dir to a larger one, or raise "
+                  "plan_save_interval."]),
     ((1, 0), {}, ["a:\n  - No room"]), ((0, 0), {}, []),
     # Launches have filled it; or a job writes there now.
     ((1, 1), {"workspace_used": "1"}, []),

@@ -1,7 +1,9 @@
 """The rendered launch script: its text, and its behaviour around a torchrun that the test plays."""
+import contextlib
 import getpass
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from supervise import config
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +42,7 @@ def rendered(tmp_path_factory):
     hosts = {}
     for index, name in enumerate(("node1", "node2"), start=1):
         workspace = folder / name
-        for part in ("Megatron-LM", "bin", "runs/abc"):
+        for part in ("Megatron-LM", "bin", "runs/abc/supervise"):
             (workspace / part).mkdir(parents=True)
         (workspace / "env.sh").write_text(f'export PATH="{workspace}/bin:$PATH"\n')
         hosts[name] = {"ansible_host": f"192.0.2.{index}", "cluster_workspace": str(workspace), "cluster_log_dir": str(folder / "logs")}
@@ -76,9 +79,9 @@ def script(rendered, node):
     return ["bash", str(rendered / node / "runs/abc/pretrain_mixtral.sh")]
 
 
-def run(rendered, node, body):
+def run(rendered, node, body, **environment):
     torchrun(rendered, node, body)
-    done = subprocess.run(script(rendered, node), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(script(rendered, node), capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **environment})
     result = dict(line.split("=", 1) for line in (rendered / node / "runs/abc/result").read_text().splitlines())
     return done, result
 
@@ -99,6 +102,50 @@ def test_it_passes_shellcheck(rendered):
     scripts = [script(rendered, node)[1] for node in ("node1", "node2")]
     done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_supervisors_settings_are_what_it_takes(rendered):
+    for rank, node in enumerate(("node1", "node2")):
+        settings = config.load(str(rendered / node / "runs/abc/supervise/config.json"))
+        assert (settings.run, settings.node, settings.nodes) == ("abc", node, ("node1", "node2"))
+        assert (settings.address, settings.hub, settings.port, settings.master_port) == (f"192.0.2.{rank + 1}", "192.0.2.1", 29400, 6000)
+        assert settings.command == ("/usr/bin/env", *script(rendered, node))
+        assert (settings.folder, settings.token_file) == (f"{rendered}/{node}/runs/abc/supervise", f"{rendered}/{node}/runs/abc/supervise/token")
+        assert settings.checkpoints.shards == (f"mp_rank_00_00{rank}/model_optim_rng.pt",)
+        assert settings.checkpoints.folder == f"{rendered}/{node}/Megatron-LM/ckpt/Mixtral-8x7B"
+        assert settings.checkpoints.bytes > 100e9, "a half of Mixtral-8x7B with its optimizer"
+        assert (settings.nproc_per_node, settings.train_iters, settings.tokens_per_iteration) == (1, 20, 4096 * 128)
+        assert (settings.max_restarts, settings.stop_saves, settings.on_end, settings.checkpoints.keep, settings.checkpoints.shared) == (0, False, "", 0, False)
+        assert (settings.times.hang, settings.times.first, settings.times.form, settings.times.grace, settings.times.save) == (600, 1800, 600, 120, 1800)
+
+
+def test_the_program_of_the_supervisor_is_brought_whole(rendered):
+    there = {path.name: path.read_text() for path in (rendered / "node1/bin/supervise").iterdir()}
+    assert there == {path.name: path.read_text() for path in (ROOT / "roles/pretrain/files/supervise").glob("*.py")}
+    done = subprocess.run([sys.executable, str(rendered / "node1/bin/supervise"), "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "supervise run CONFIG" in done.stdout
+
+
+@pytest.mark.parametrize(("missing", "words"), [
+    ("", ""), ("list", "data_manifest.sha256"), ("file", "two  words.bin ("), ("pretrain_gpt.py", "pretrain_gpt.py cannot be read: is its storage mounted?")])
+def test_a_node_is_ready_when_its_data_and_programs_can_be_read(rendered, missing, words):
+    home = rendered / "node1"
+    paths = {"list": home / "state/data_manifest.sha256", "file": home / "two  words.bin", "pretrain_gpt.py": home / "Megatron-LM/pretrain_gpt.py",
+             "python": home / "conda/envs/test/bin/python"}
+    command = json.loads((home / "runs/abc/supervise/config.json").read_text())["ready"]
+    assert str(paths["list"]) in command and str(home / "env.sh") in command
+    paths["python"] = Path(next(word for word in command if word.endswith("bin/python")))
+    try:
+        for name, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name != missing:
+                path.write_text(f"{'0' * 64}  {paths['file']}\n")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+    assert (done.returncode == 0) == (not missing)
+    assert words in done.stdout + done.stderr
 
 
 def test_arguments_and_environment_reach_torchrun(rendered):
@@ -235,6 +282,113 @@ def test_what_an_earlier_try_left_is_put_aside(rendered):
     run(rendered, "node1", "exit 1")
     assert not list((folder / "ranks").iterdir()) and not list((folder / "failures").iterdir()) and not list((folder / "stacks").iterdir())
     assert any((path / "word").read_text() == "first\n" for path in folder.glob("ranks.*") if (path / "word").exists())
+
+
+def test_each_start_of_the_supervisor_has_a_port_of_its_own(rendered):
+    run(rendered, "node2", "exit 1", MASTER_PORT="6003")
+    argv = (rendered / "argv").read_text().split("\n")
+    assert argv[argv.index("--master_port") + 1] == "6003"
+
+
+@pytest.fixture
+def other_start(rendered):
+    """The script of node2 as it is rendered for a start from other weights, and for a given step."""
+    path = Path(script(rendered, "node2")[1])
+    text = path.read_text()
+    words = "--load /weights --no-load-optim --ckpt-step 3 --no-load-rng --finetune --lr-decay-style cosine"
+    path.write_text(text.replace("EXTRA_ARGS=(\n", f"EXTRA_ARGS=(\n    {words}\n"))
+    yield path
+    path.write_text(text)
+
+
+@pytest.mark.usefixtures("other_start")
+def test_a_start_after_a_failure_loads_the_newest_whole_checkpoint_whatever_was_rendered(rendered):
+    folder = rendered / "node2/Megatron-LM/ckpt/Mixtral-8x7B"
+    run(rendered, "node2", "exit 1")
+    first = (rendered / "argv").read_text().split("\n")
+    assert "/weights" in first and "--no-load-optim" in first
+    (folder / "iter_0000015").mkdir(parents=True)
+    (folder / "latest_checkpointed_iteration.txt").write_text("15")
+    done, result = run(rendered, "node2", f"{lines(*range(16, 21))}\n{save(20, 'mp_rank_00_001')}", SUPERVISE_LOAD="15", SUPERVISE_GENERATION="1")
+    assert (done.returncode, result["status"]) == (0, "succeeded"), result
+    argv = (rendered / "argv").read_text().split("\n")
+    assert argv.count("--load") == 1 and argv[argv.index("--load") + 1] == str(folder)
+    assert not {"--no-load-optim", "--no-load-rng", "--finetune", "--ckpt-step", "/weights"} & set(argv)
+    # All else is as before.
+    changed = {"--load", "/weights", "--no-load-optim", "--ckpt-step", "3", "--no-load-rng", "--finetune", str(folder)}
+    assert [word for word in argv if word not in changed] == [word for word in first if word not in changed]
+
+
+def test_a_start_after_a_failure_is_judged_from_where_it_began(rendered):
+    (rendered / "node2/Megatron-LM/ckpt/Mixtral-8x7B/iter_0000015").mkdir(parents=True)
+    _, result = run(rendered, "node2", f"{lines(*range(17, 21))}\n{save(20, 'mp_rank_00_001')}", SUPERVISE_LOAD="15", SUPERVISE_GENERATION="1")
+    assert "only 4 of 5 iterations were logged between 15 and 20" in result["reason"]
+
+
+def test_a_start_from_the_beginning_is_not_refused_for_what_this_run_itself_left(rendered):
+    folder, began = rendered / "node1/Megatron-LM/ckpt/Mixtral-8x7B", rendered / "node1/runs/abc/began"
+    began.unlink(missing_ok=True)
+    run(rendered, "node1", 'mkdir -p "$CKPT/iter_0000005"; exit 1')
+    _, result = run(rendered, "node1", "exit 9", SUPERVISE_LOAD="", SUPERVISE_GENERATION="1")
+    assert result["reason"] == "torchrun exited 9"
+    # By hand, and in a launch, it is somebody's checkpoint; so it is where this run has not begun.
+    assert "there is a checkpoint already" in run(rendered, "node1", "exit 9")[1]["reason"]
+    assert "there is a checkpoint already" in run(rendered, "node1", "exit 9", SUPERVISE_GENERATION="0")[1]["reason"]
+    began.unlink()
+    assert "there is a checkpoint already" in run(rendered, "node1", "exit 9", SUPERVISE_LOAD="", SUPERVISE_GENERATION="1")[1]["reason"]
+    assert (folder / "iter_0000005").exists()
+
+
+def test_a_stop_that_let_the_ranks_save_is_told_apart_from_a_success(rendered):
+    note = rendered / "node1/runs/abc/stopping"
+    _, result = run(rendered, "node1", f"touch {note}; exit 0")
+    assert (result["status"], result["reason"]) == ("stopped", "stopped by the supervisor, which let the ranks save first; torchrun exited 0")
+    assert run(rendered, "node1", "exit 4")[1]["reason"] == "torchrun exited 4"
+
+
+@pytest.fixture
+def survivors(rendered):
+    """Make pretrain_gpt.py wait in node1's checkout; what is left of it is ended after the test."""
+    program = rendered / "node1/Megatron-LM/pretrain_gpt.py"
+    program.write_text("import sys, time\nopen(sys.argv[1], 'w').write('started')\ntime.sleep(600)\n")
+    pids = rendered / "survivors"
+    yield program, pids
+    for pid in pids.read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    program.unlink()
+
+
+def test_a_second_start_is_refused_while_ranks_outlive_their_torchrun(rendered, survivors):
+    _, pids = survivors
+    # As torchrun starts its ranks: without what it inherited, in sessions of their own.
+    start = f'for rank in 0 1; do {sys.executable} -u pretrain_gpt.py {rendered}/started$rank 9>&- 8>&- >/dev/null 2>&1 & echo $! >>{pids}; done'
+    body = (f'setsid bash -c {shlex.quote(start)}; until [ -s {rendered}/started0 ] && [ -s {rendered}/started1 ]; do sleep 0.05; done; kill -KILL $$')
+    _, result = run(rendered, "node1", body)
+    assert result["reason"] == "torchrun exited 137"
+    left = pids.read_text().split()
+    assert len(left) == 2
+    torchrun(rendered, "node1", "exit 5")
+    second = subprocess.run(script(rendered, "node1"), capture_output=True, text=True, check=False, timeout=60)
+    assert second.returncode == 1
+    assert "ranks of an earlier start still live on this node" in second.stderr
+    assert all(pid in second.stderr.split("(kill")[1].split(";")[0].split() for pid in left), second.stderr
+    assert "torchrun exited 137" in (rendered / "node1/runs/abc/result").read_text(), "the earlier start's result is what tells of it"
+    for pid in left:
+        os.kill(int(pid), signal.SIGKILL)
+    while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left):
+        time.sleep(0.05)
+    assert run(rendered, "node1", "exit 5")[1]["reason"] == "torchrun exited 5"
+
+
+def test_another_program_of_that_name_is_no_rank(rendered, survivors):
+    program, pids = survivors
+    with subprocess.Popen([sys.executable, "-u", program.name, str(rendered / "started2")], cwd=program.parent) as other:
+        pids.write_text(str(other.pid))
+        while not (rendered / "started2").exists():
+            time.sleep(0.05)
+        assert run(rendered, "node1", "exit 6")[1]["reason"] == "torchrun exited 6"
+        other.kill()
 
 
 @pytest.mark.parametrize(("settings", "loaded", "first", "interval"), [

@@ -51,6 +51,8 @@ def test_the_list_of_a_run() -> None:
     ({"master": None}, ["cluster_ports lacks master: expected master, supervisor, hccl, device", "group_vars/all/cluster.yml"]),
     ({"hub": 7}, ["cluster_ports has hub, which nobody reads"]),
     ({"hub": 7, "hccl": None, "device": None}, ["cluster_ports lacks hccl, device and has hub, which nobody reads"]),
+    ({"master": 6000}, ["master of cluster_ports is 6000, expected at least 16 ports, like 6000-6015: each start of a run after a failure takes the next one"]),
+    ({"master": "7000-7014"}, ["expected at least 16 ports, like 7000-7015"]),
     ({"hccl": "60000,60001"}, ["hccl of cluster_ports is '60000,60001', expected a port or one range of ports"]),
     ({"hccl": "60031-60000"}, ["hccl of cluster_ports is 60031-60000, expected ports of 1024 to 65535, the lower one first"]),
     ({"device": 65536}, ["device of cluster_ports is 65536, expected ports of 1024 to 65535"]),
@@ -63,7 +65,7 @@ def test_a_list_that_cannot_be_used(change: dict[str, Any], words: list[str]) ->
     assert all(word in errors[0] for word in words), errors
 
 
-@pytest.mark.parametrize("change", [{"supervisor": 1024}, {"device": "65535"}, {"master": 7000}, {"supervisor": 6016}])
+@pytest.mark.parametrize("change", [{"supervisor": 1024}, {"device": "65535"}, {"master": "7000-7015"}, {"master": "7000-7099"}, {"supervisor": 6016}])
 def test_a_list_of_other_ports(change: dict[str, Any]) -> None:
     assert port_errors({**PORTS, **change}) == []
 

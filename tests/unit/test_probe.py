@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "user": "ascend", "unit": "ascend-pretrain.service", "nodes": 2, "memory_gib_per_rank": 4,
     "versions": {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"},
     "version_tables": {"cann": {"2.1.0.post3": ["8.0.RC1"]}, "python": {"2.1.0.post3": ["3.8", "3.9"]},
-                       "driver": {"8.0.RC1": {"fits": ["24.1.RC1", "25.2"], "fails": ["23.0"]}}},
+                       "driver": {"8.0.RC1": {"fits": ["24.1.RC1", "25.2"], "fails": ["22.0"]}}},
 }
 GOOD: dict[str, list[str]] = {
     "sent": ["1000"], "date": ["1001"], "uid": ["0"], "arch": ["aarch64"], "os_ID": ['"openEuler"'],
@@ -126,6 +126,9 @@ def test_ports_that_this_node_does_not_need() -> None:
 def test_a_firewall_is_told_with_the_ports_to_open() -> None:
     found = judge(firewall=["ufw"])["findings"][0]
     assert "6000-6015,16666,29400,60000-60031 (cluster_ports) and the ephemeral range (32768-60999)" in found["remedy"]
+    assert found["remedy"].endswith(": `ufw allow from <address>`.")
+    both = judge(firewall=["firewalld", "nftables (a chain of input with policy drop)"])["findings"][0]
+    assert "`firewall-cmd --permanent" in both["remedy"] and "` and `nft insert rule" in both["remedy"]
 
 
 @pytest.mark.parametrize("text", [[], "32768", "a-b", "32768-"])
@@ -251,13 +254,16 @@ def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None
     if used:
         (runs / "current").symlink_to("a-run")
     done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
-                           "1-65535", str(runs), "root", str(state), str(tmp_path / "ckpt"), str(tmp_path / "data"), str(tmp_path), "python3.99", "python3"], capture_output=True, text=True, check=True)
+                           "1-65535", str(runs), "root", str(state), str(tmp_path / "ckpt"), str(tmp_path / "data"), str(tmp_path), "python3.99", "python3"],
+                          capture_output=True, text=True, check=True)
     values = _probe.parse(done.stdout)
     assert values["sent"] == ["1"]
     assert values["workspace_parent"] == ["/"]
     assert int(values["workspace_free_kib"][0]) > 0
     assert ("workspace_used" in values) == used
     assert _probe_versions.installed(values) == {"cann": "8.0.RC1", "torch_npu": "2.1.0.post3", "python": "3.8"}
+    mine = sorted(str(path) for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink() and path.owner() == "root")
+    assert sorted(values.get("roots_file", [])) == mine
     assert int(values["checkpoints_free_kib"][0]) > 0 and values["checkpoints_parent"] == [str(tmp_path)]
     assert values["user_ids"] == ["0:0"]
     assert values["python_rc"] == ["0"]
@@ -434,9 +440,9 @@ def test_the_real_probe_finds_a_process_that_a_launch_left(tmp_path: Path) -> No
             assert left.stdout and left.stdout.readline() and other.stdout and other.stdout.readline()
             (tmp_path / "table").write_text("\n".join(smi("910b_busy_tight_slash", ("| 41235 ", f"| {other.pid} "), ("python3.8", "python   "))),
                                             encoding="utf-8")
-            done = subprocess.run(["/bin/sh", str(PROBE), "1", "/nowhere", str(tmp_path / "Ascend"), "/nowhere", "none.service", "", "1-2", "/runs",
-                                   pwd.getpwuid(os.getuid()).pw_name, "python3"], capture_output=True, text=True, check=True,
-                                  env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+            done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere", str(tmp_path / "Ascend"), "/nowhere", "none.service", "", "1-2", "/runs",
+                                   pwd.getpwuid(os.getuid()).pw_name, "/nowhere", "/nowhere", "/nowhere", "", "python3"], capture_output=True,
+                                  text=True, check=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
         finally:
             left.kill()
             other.kill()
@@ -454,7 +460,8 @@ def test_the_real_probe_finds_a_process_that_a_launch_left(tmp_path: Path) -> No
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(st.sampled_from(sorted({*GOOD, "listen", "cann_installed", "workspace_used", "python_configured", "process", "kernels"})),
+@given(st.dictionaries(st.sampled_from(sorted({*GOOD, "listen", "cann_installed", "workspace_used", "python_configured", "process", "kernels", "record",
+                                        "unit_limit", "roots_file", "disk_health", "read_speed", "npu_more", "holder", "checkpoints_free_kib"})),
                        st.lists(st.text("0a .=|-:", max_size=12), max_size=3)))
 def test_any_answer_is_judged_without_an_exception(change: Any) -> None:
     found = judge(**change)

@@ -31,7 +31,7 @@ def test_what_goes_together_or_is_not_known_to_anybody(change: dict[str, str]) -
     ({"cann": "8.0.RC3"}, ("torch_npu 2.1.0.post3 with CANN 8.0.RC3", "CANN 8.0.RC1 for that torch_npu")),
     ({"python": "3.11"}, ("torch_npu 2.1.0.post3 with Python 3.11", "Python 3.8 or 3.9 for that torch_npu")),
     ({"python": "3.80"}, ("torch_npu 2.1.0.post3 with Python 3.80", "Python 3.8 or 3.9 for that torch_npu")),
-    ({"driver": "23.0.7"}, ("driver 23.0.7 with CANN 8.0.RC1", "a driver 24.1.RC1 or 25.2 for that CANN")),
+    ({"driver": "22.0.4"}, ("driver 22.0.4 with CANN 8.0.RC1", "a driver 24.1.RC1 or 25.2 for that CANN")),
 ])
 def test_what_does_not(change: dict[str, str], wrong: tuple[str, str]) -> None:
     assert verdict(**change).wrong == [wrong]
@@ -80,7 +80,8 @@ def test_what_is_installed_and_will_be_replaced_is_a_warning() -> None:
 def test_the_tables_of_a_stack_name_their_sources_and_fit_what_it_installs(name: str) -> None:
     text = (ROOT / f"stacks/{name}.yml").read_text(encoding="utf-8")
     stack = yaml.safe_load(text)
-    versions = {"cann": stack["cann"]["version"], "python": stack["environment"]["python"], "driver": stack["cann"]["driver_pairs"][stack["cann"]["version"]]["fits"][0],
+    cann = stack["cann"]["version"]
+    versions = {"cann": cann, "python": stack["environment"]["python"], "driver": stack["cann"]["driver_pairs"][cann]["fits"][0],
                 "torch_npu": next(wheel["version"] for wheel in stack["environment"]["wheels"] if wheel["name"] == "torch_npu")}
     tables = {"driver": stack["cann"]["driver_pairs"], "cann": stack["environment"]["cann_pairs"], "python": stack["environment"]["python_pairs"]}
     assert _probe_versions.pairs(versions, tables) == ([], [])

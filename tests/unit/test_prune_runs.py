@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import prune_runs
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +37,8 @@ def folder(tmp_path):
 
 
 def prune(folder, *words, present=5):
-    done = subprocess.run([sys.executable, str(PROGRAM), *map(str, words), "--logs", str(folder / "logs"), "--node", "node1", str(folder / f"runs/{present:012x}")],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(PROGRAM), *map(str, words), "--logs", str(folder / "logs"), "--node", "node1",
+                           str(folder / f"runs/{present:012x}")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     left = sorted(path.name for path in (folder / "runs").iterdir())
     assert {"notes", "lock", "current", f"{9:012x}"} <= set(left), "what is no run was removed"
@@ -96,12 +97,6 @@ def test_links_in_a_run_are_removed_and_not_followed(folder):
 
 
 def test_what_cannot_be_removed_is_said_and_is_no_reason_to_stop(folder, monkeypatch, capsys):
-    sys.path.insert(0, str(PROGRAM.parent))
-    try:
-        import prune_runs
-    finally:
-        sys.path.pop(0)
-
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)
 

@@ -86,9 +86,9 @@ def test_the_listener_is_no_finding_of_the_probe() -> None:
     try:
         with socket.create_server((ADDRESS, 0)) as other:
             ports = (port, other.getsockname()[1])
-            said = subprocess.run(["/bin/sh", "-c", PROBE, "probe", "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root",
-                                   "/nowhere", "/nowhere", "/nowhere", ""],
-                                  capture_output=True, text=True, check=True).stdout
+            words = ["/bin/sh", "-c", PROBE, "probe", "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root",
+                     "/nowhere", "/nowhere", "/nowhere", ""]
+            said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     finally:
         os.kill(pid, signal.SIGTERM)
     assert f"listen={ports[1]} " in said and f"listen={port} " not in said

@@ -4,11 +4,11 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from supervise import status
 from supervise.config import Checkpoints
 from supervise.coordinator import Coordinator
 from supervise.nodes import checked
+
 from tests.unit.supervise_tools import Fleet, config
 
 
@@ -243,7 +243,7 @@ def test_from_the_beginning_is_said():
     fleet.wait(30)
     fleet.ready()
     assert (fleet.c.phase, fleet.c.view()["load"], status.brief(fleet.c)["training"]["loaded"]) == ("running", 0, 0)
-    assert {"event": "load", "iteration": 0, "beginning": True}.items() <= [one for one in fleet.c.events if one["event"] == "load"][0].items()
+    assert {"event": "load", "iteration": 0, "beginning": True}.items() <= next(one for one in fleet.c.events if one["event"] == "load").items()
 
 
 def test_a_checkpoint_that_is_whole_no_longer_is_not_passed_over():
@@ -256,6 +256,34 @@ def test_a_checkpoint_that_is_whole_no_longer_is_not_passed_over():
     assert (fleet.c.phase, fleet.c.code) == ("done", 1)
     assert fleet.c.verdict == ("the checkpoint of iteration 5 was whole, and now none is on all nodes (n1: iteration 5: there is none). "
                                "Nothing is started from the beginning by itself; this was after: n1: x")
+
+
+def test_a_resumed_run_begins_from_what_is_whole():
+    fleet = Fleet(config(resume=True))
+    fleet.all(whole=[5, 10])
+    fleet.say("n1", whole=[5], lacking={"10": "a: it is cut off"})
+    fleet.ready()
+    assert (fleet.c.phase, fleet.c.view()["load"]) == ("running", 5)
+    empty = Fleet(config(resume=True))
+    empty.ready(whole=[])
+    assert (empty.c.code, empty.c.verdict) == (1, "no checkpoint is whole on all nodes (there is none). Nothing is started from the beginning by itself")
+
+
+def test_whole_ones_are_counted_as_nodes_change_their_mind():
+    fleet = Fleet()
+    fleet.all(whole=None)
+    assert fleet.c.nodes.whole() == frozenset()
+    fleet.say("n0", whole=[5])
+    assert fleet.c.nodes.whole() == {5}
+    fleet.say("n1", whole=[10])
+    assert fleet.c.nodes.whole() == frozenset()
+    fleet.say("n1", whole=[10, 5])
+    assert fleet.c.nodes.whole() == {5}
+    fleet.say("n2", whole=[])
+    assert fleet.c.nodes.whole() == frozenset()
+    fleet.say("n2", whole=None)
+    fleet.say("n0", whole=None)
+    assert fleet.c.nodes.whole() == {5, 10}
 
 
 def test_nothing_is_started_again_after_the_last_iteration():
@@ -386,6 +414,16 @@ def test_a_stop_that_saves():
     assert fleet.c.phase == "stopping"
     fleet.wait(15)
     assert fleet.c.phase == "done"
+
+
+def test_who_has_saved_and_gone_is_no_failure():
+    fleet = Fleet(config(stop_saves=True))
+    fleet.running()
+    fleet.c.stop("ann")
+    fleet.say("n1", phase="stopped")
+    fleet.c.gone("n1", "i1")
+    fleet.wait(30, quiet=["n1"])
+    assert fleet.c.view()["save"] and not fleet.c.order
 
 
 @pytest.mark.parametrize("how", ["failed before", "fails", "lost"])

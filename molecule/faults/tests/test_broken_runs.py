@@ -1,4 +1,5 @@
 """Runs that break: the verdict names node and reason, and no job is left half dead. They leave failed runs behind."""
+import json
 import time
 
 import pytest
@@ -49,14 +50,33 @@ def test_who_hangs_is_named_by_the_stacks_and_the_training_goes_on(site):
     site.nothing_runs()
 
 
-def test_a_node_that_cannot_start_it_stops_the_launch_everywhere(site):
+@pytest.mark.parametrize(("command", "why"), [("", "bad unit file setting"), ("/bin/sh -c 'echo its words: no; exit 2'", "its words: no")])
+def test_a_node_that_cannot_start_it_stops_the_launch_everywhere(site, command, why):
     drop_in = f"/etc/systemd/system/{UNIT}.d"
-    site.run("node2", f"mkdir -p {drop_in} && printf '[Service]\\nExecStart=\\n' >{drop_in}/broken.conf")
+    site.run("node2", f'mkdir -p {drop_in} && printf "[Service]\\nExecStart=\\nExecStart={command}\\n" >{drop_in}/broken.conf')
     try:
         output = site.broken(STANDIN_ITERATION_SECONDS=30)
     finally:
         site.run("node2", f"rm -r {drop_in}; systemctl daemon-reload")
     assert "node2 could not start the training, so it was stopped everywhere" in output
+    assert why in output
+    site.nothing_runs()
+
+
+def test_a_node_that_is_not_ready_ends_the_launch_by_its_name_before_any_rank_starts(site):
+    lost = "/opt/ascend-cluster/hidden"
+    # After the look at the nodes: what holds the launch back is found by the node itself.
+    drop_in = f"/etc/systemd/system/{UNIT}.d"
+    site.run("node2", f"mkdir -p {drop_in} && printf '[Service]\\nExecStartPre=+/bin/mv /opt/ascend-cluster/env.sh {lost}\\n' >{drop_in}/late.conf")
+    try:
+        output = site.broken(STANDIN_ITERATION_SECONDS=30)
+        told = site.run("node1", "cat /opt/ascend-cluster/runs/current/supervise/result.json").stdout
+    finally:
+        site.run("node2", f"rm -r {drop_in}; systemctl daemon-reload; mv {lost} /opt/ascend-cluster/env.sh")
+    assert "env.sh cannot be read: is its storage mounted?" in told
+    assert "node2" in json.loads(told)["verdict"]
+    for node in site.nodes:
+        assert "ranks" not in site.run(node, "ls /opt/ascend-cluster/runs/current").stdout.split(), output
     site.nothing_runs()
 
 

@@ -179,7 +179,8 @@ def test_an_earlier_versions_workspace_is_taken_back(site, untouched):
         done = site.run(node, f"""set -e
             chown -R ascend:ascend {ROOTS}; chown ascend:ascend {W}
             runuser -u ascend -- bash -ec '
-                ln -sf {FOREIGN}/secret {W}/bin/training_log.py; ln -sf {FOREIGN}/secret {W}/state/cann_toolkit.txt
+                ln -sf {FOREIGN}/secret {W}/bin/prune_runs.py; ln -sf {FOREIGN}/secret {W}/bin/supervise/__main__.py;
+                ln -sf {FOREIGN}/secret {W}/state/cann_toolkit.txt
                 ln -s {FOREIGN}/secret {W}/bin/planted; echo exit 1 > {W}/bin/ascend-env
                 for archive in {W}/artifacts/*.whl; do echo damaged > "$archive"; done'""")
         assert done.returncode == 0, done.stderr

@@ -116,6 +116,13 @@ def test_nodes_are_given_the_shards_that_others_wrote(site):
         assert "ascend-checkpoint" not in site.run(node, "cat ~ascend/.ssh/authorized_keys").stdout
 
 
+def test_restarts_that_could_load_nothing_are_refused(site):
+    output = site.refused("playbooks/pretrain.yml", **variables("wide-restarts", pretrain_max_restarts=1, **WIDE))
+    assert "pretrain_max_restarts is 1, and node2 needs mp_rank_00_000/model_optim_rng.pt" in output
+    assert "which other nodes write to disks of their own" in output
+    assert "Start the training on all nodes at once" not in output
+
+
 class TestWhatCannotBeLoaded:
     def refused(self, site, name, **more):
         output = site.refused("playbooks/pretrain.yml", **variables(name, pretrain_resume=True, **more))

@@ -49,7 +49,12 @@ def test_a_running_job_is_guarded_followed_and_stopped(site):
         rest = " ".join(again.stdout.read().split())
         assert again.wait(timeout=120) != 0
         assert "stopped by SIGTERM" in rest
+        assert "Stopped on node1, node2: stopped: asked for by" in output and "playbooks/stop.yml" in output
+        assert "Nothing of a training is left on 2 nodes" in output
     finally:
         follower.kill()
-        site.play("playbooks/stop.yml")
+        status, output = site.play("playbooks/stop.yml")
+    assert status == 0, output
+    assert "Nothing was running. Nothing of a training is left on 2 nodes" in output
+    assert all(part == "changed=0" for part in output.split() if part.startswith("changed="))
     site.nothing_runs()

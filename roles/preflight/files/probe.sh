@@ -2,17 +2,17 @@
 # Tells what a node is like, as key=value lines between two markers, and changes nothing. It needs no Python:
 # a POSIX shell, coreutils and /proc are enough; what else is missing leaves its line out.
 #
-#   probe_npus.sh and this one, with SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER STATE CHECKPOINTS DATA PLACES PYTHON...
+#   probe_npus.sh and this one, with SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER RECORDS CHECKPOINTS DATA PLACES PYTHON...
 #
 # SENT: the controller's clock, said back. PORTS: words like 7000 or 7000-7015. RUNS: the folder of the runs.
-# INTERPRETER: the configured Python, or "". USER: who trains. STATE: root's folder of records.
+# INTERPRETER: the configured Python, or "". USER: who trains. RECORDS: root's folder of them.
 # CHECKPOINTS: their folder. DATA: the data without .bin. PLACES: folders that the training user writes. PYTHON: those to look for, in order.
 LC_ALL=C
 export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7 runs=$8 user=$9
 shift 9
-state=$1 checkpoints=$2 data=$3 places=$4
+records=$1 checkpoints=$2 data=$3 places=$4
 shift 4
 # Lines of the kernel's log that mean something: the words of plugins/module_utils/_probe_kernel_log.py (compared by test).
 faults='PCIe Bus Error:.*severity=Uncorrected|AER:.*[Uu]ncorrect|EDAC .* UE |[Hh]ardware [Ee]rror.*[Uu]ncorrect|error_type: 16|Memory failure: 0x|Out of memory: Kill|oom-kill:|Killed process [0-9]+|EXT4-fs error|XFS .*(Corruption|I/O [Ee]rror)|blk_update_request: .*I/O error|I/O error, dev |Remounting filesystem read-only|hard LOCKUP|soft lockup|self-detected stall|detected stalls on|blocked for more than [0-9]+ seconds|Heartbeat lost|Device is abnormal|devdrv_manager_send_msg unsuccessful|ipc channel idle timeout|DMA copy failed|Get mntn message'
@@ -77,7 +77,7 @@ roots_files() { # in the places that the training user writes: it could not writ
 disks() { # what they say of their own health, where there is a tool to ask
     for disk in /sys/block/*; do
         name=${disk##*/}
-        [ -e "$disk/device" ] && [ -b "/dev/$name" ] || continue
+        if ! [ -e "$disk/device" ] || ! [ -e "/dev/$name" ]; then continue; fi
         if command -v smartctl >/dev/null 2>&1; then
             limited_to 10 smartctl -n standby -H "/dev/$name" 2>/dev/null | grep -E 'overall-health|Health Status' | lines "disk_health=$name "
         elif command -v nvme >/dev/null 2>&1 && [ "${name#nvme}" != "$name" ]; then
@@ -209,7 +209,7 @@ done
 if [ -r "$driver" ]; then lines driver_info <"$driver"; fi
 firmware=${driver%/driver/*}/firmware/version.info
 if [ -r "$firmware" ]; then lines firmware_info <"$firmware"; fi
-grep -hE '^(toolkit|python) |^torch_npu-' "$state/cann_toolkit.txt" "$state/conda_env.txt" 2>/dev/null | lines record
+grep -hE '^(toolkit|python) |^torch_npu-' "$records/cann_toolkit.txt" "$records/conda_env.txt" 2>/dev/null | lines record
 for device in /sys/bus/pci/devices/*; do
     case $(cat "$device/vendor" "$device/device" 2>/dev/null) in
         0x19e5*0xd801 | 0x19e5*0xd802 | 0x19e5*0xd803) printf 'pci=%s\n' "${device##*/}" ;;
@@ -237,7 +237,7 @@ if [ -r /etc/hccn.conf ]; then lines hccn_conf </etc/hccn.conf; fi
 kernel_log
 held_by=$(holders)
 launched | processes
-printf '%s\n' "$held_by" | lines holder
+[ -z "$held_by" ] || printf '%s\n' "$held_by" | lines holder
 listeners
 addresses
 if [ -d /run/systemd/system ]; then

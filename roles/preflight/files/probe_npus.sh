@@ -85,6 +85,6 @@ launched() { # ids of processes that may belong to a launch: npu-smi's, the trai
     done
     find /proc -maxdepth 1 -name '[0-9]*' -user "$user" 2>/dev/null | sed 's|$|/cmdline|' \
         | xargs grep -lasE 'pretrain_gpt\.py|pretrain_mixtral\.sh|torchrun' 2>/dev/null | sed 's|[^0-9]||g'
-    printf '%s\n' "$held_by"
+    [ -z "$held_by" ] || printf '%s\n' "$held_by"
     cat "/sys/fs/cgroup/system.slice/$unit/cgroup.procs" "/sys/fs/cgroup/systemd/system.slice/$unit/cgroup.procs" 2>/dev/null
 }

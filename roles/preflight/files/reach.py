@@ -6,8 +6,10 @@
 A connection goes out from the node's own address of the training, as that of HCCL does, so over its interface. It carries 200 kB there and one
 line back: TCP fills its segments up to the MTU of the two ends, so where something between drops larger packets without a word, and nobody is
 told (an MTU black hole), the first full segment is lost each time and the answer does not come. Each pair is tried in both directions. Where a
-router lowers the segments, or net.ipv4.tcp_mtu_probing finds the way, it comes, as it does for the training. Lines are key=value as those of probe.sh: ``listening=PORT``, ``busy=PORT WORDS``,
-``pid=`` of what answers, ``reached=COUNT``, ``unreached=NAME|PORT|WORDS``.
+router lowers the segments, or net.ipv4.tcp_mtu_probing finds the way, it comes, as it does for the training.
+
+Lines are key=value as those of probe.sh: ``listening=PORT``, ``busy=PORT WORDS``, ``pid=`` of what answers, ``reached=COUNT``,
+``unreached=NAME|PORT|WORDS``.
 """
 import errno
 import os

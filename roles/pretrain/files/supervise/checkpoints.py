@@ -13,7 +13,7 @@ from supervise.config import Checkpoints
 
 TRACKER = "latest_checkpointed_iteration.txt"
 _FOLDER = re.compile(r"iter_(\d{7,})$")
-#: of these the shards are looked at
+#: of these the shards are looked at, or of more where more are kept
 NEWEST = 4
 #: how torch's format before 1.6 begins: a pickle of its magic number
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -93,7 +93,7 @@ class Disk:
 
     def look(self) -> Found:
         """Look at the newest ones."""
-        shards, newest = self.settings.shards, self.iterations()[-NEWEST:]
+        shards, newest = self.settings.shards, self.iterations()[-max(NEWEST, self.settings.keep + 2):]
         seen = {iteration: {shard: self._look(self._path(iteration, shard)) for shard in shards} for iteration in newest}
         whole, lacking, size, saved = [], {}, 0, 0
         for iteration, found in seen.items():

@@ -163,12 +163,12 @@ class Coordinator:
     def _start(self, now: float) -> None:
         whole = self.nodes.whole()
         self.load = None
-        if self.ran:
+        if self.ran or self.config.resume:
             self.load = max(whole, default=0)
-            if self.best and not self.load:
+            if not self.load and (self.best or self.config.resume):
                 where = "; ".join(f"{name}: {why}" for name, why in self.nodes.lacking().items())
-                self._end(FAILED, self._after_failure(f"the checkpoint of iteration {self.best} was whole, and now none is on all nodes ({where}). "
-                                                      "Nothing is started from the beginning by itself"))
+                was = f"the checkpoint of iteration {self.best} was whole, and now none is" if self.best else "no checkpoint is whole"
+                self._end(FAILED, self._after_failure(f"{was} on all nodes ({where or 'there is none'}). Nothing is started from the beginning by itself"))
                 return
             self._event("load", iteration=self.load, beginning=not self.load)
         self.ran, self.rose = True, False
@@ -203,7 +203,9 @@ class Coordinator:
 
     def _stopping(self, now: float) -> None:
         lost = self.nodes.lost(now, self.times.lost) if self.saving_stop else ""
-        if lost:
+        if lost and self._rests(lost):
+            self.nodes.excuse(lost, now)
+        elif lost:
             self._fail(lost, "not heard while the ranks save", None)
         limit = self.times.grace + SWEEP + (self.times.save if self.saving_stop else 0.0)
         left = [name for name in self.nodes.names if not self.nodes.is_lost(name, now, self.times.lost) and not self._rests(name)]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import time
 import traceback
@@ -13,8 +14,8 @@ from supervise.job import Job, stacks_of
 from supervise.looks import Looks
 
 LOOK, SCANNED = 0.25, 30.0
-#: lines of the log that are told again on a new connection
-KEPT_LINES = 50
+#: lines of the log that are told again on a new connection, and in one report at most
+TOLD_LINES, SENT_LINES = 50, 200
 
 
 class Member:
@@ -34,8 +35,9 @@ class Member:
         self.heard_at = self._looked = time.monotonic()
         self._lag = 0.0
         self._started_at = ("", 0.0, 0.0)
-        self._lines: list[list[Any]] = []
-        self._sent = 0
+        #: of the log: still to be told, and the last ones that were
+        self._lines: collections.deque[list[Any]] = collections.deque()
+        self._told: collections.deque[list[Any]] = collections.deque(maxlen=TOLD_LINES)
         self._ending = self._saves = self._dumped = False
         #: the hub's life in which the job was started, and the generation that is prepared
         self._epoch, self._wanted = "", -1
@@ -56,8 +58,12 @@ class Member:
 
     def compose(self, first: bool) -> dict[str, Any]:
         """The report as it is sent now; on a new connection with the last lines of the log once more."""
-        lines = self._lines[-KEPT_LINES:] if first else self._lines[self._sent:]
-        self._sent = len(self._lines)
+        lines = list(self._told) if first else []
+        while self._lines and len(lines) < SENT_LINES:
+            lines.append(self._lines.popleft())
+            self._told.append(lines[-1])
+        if self._lines:
+            self._changed.set()
         of, began, last = self._started_at
         now = time.monotonic()
         started = {"of": of, "first": now - began, "last": now - last} if of else None
@@ -115,7 +121,9 @@ class Member:
     async def _prepare(self, generation: int) -> None:
         if self.view["generation"] != generation:
             return
-        self._lines, self._sent, self._started_at = [], 0, ("", 0.0, 0.0)
+        self._lines.clear()
+        self._told.clear()
+        self._started_at = ("", 0.0, 0.0)
         self.report.update(dict.fromkeys(("rc", "failed", "reason", "stacks", "iteration", "saved")))
         self.set(generation=generation, phase=nodes.PREPARING)
         why = await self.job.ready()
@@ -126,7 +134,7 @@ class Member:
 
     async def _live(self, view: Mapping[str, Any]) -> None:
         """From the start of the script until nothing of it is left."""
-        generation, code, why = view["generation"], 127, ""
+        generation, code, why, by_itself = view["generation"], 127, "", False
         try:
             await self._in_thread(self.looks.begin, view["load"])
             self.job.clear()
@@ -135,16 +143,19 @@ class Member:
                 now = time.monotonic()
                 self._started_at = ("scripts", now, now)
                 self._changed.set()
-                self._say(f"generation {generation}: started, MASTER_PORT {view['port']}" + (f", from iteration {view['load']}" if view["load"] else ""))
+                self._say(f"generation {generation}: started, MASTER_PORT {view['port']}" + {
+                    None: "", 0: ", from its beginning: no checkpoint precedes the failure"}.get(view["load"], f", from iteration {view['load']}"))
                 code = await self._to_its_end()
+                by_itself = not self._ending
                 await self._see(self.job.ended)
         except OSError as error:
-            why = f"cannot start: {error}"
-        by_itself = not self._ending
+            why, by_itself = f"cannot start: {error}", not self._ending
         if by_itself and code:
-            why = why or ranks.last_words(self.config.run_dir, self.job.stderr) or f"the launch script ended with status {code}"
+            words = ranks.last_words(self.config.run_dir, self.job.stderr) or f"the launch script ended with status {code}"
+            told = None if why else ranks.torchrun_says(self.config.run_dir)
+            why = why or words
             if not self.report["failed"]:
-                self.set(failed={"rank": None, "reason": why})  # before looking for what is left
+                self.set(failed=told or {"rank": None, "reason": why})  # before looking for what is left
         scan = asyncio.ensure_future(self._in_thread(self.looks.checkpoints))
         left = await self.job.sweep()
         while left:
@@ -180,7 +191,11 @@ class Member:
             self._say(f"cannot look at the run: {error}")
             return
         self.job.ranks = self.looks.ranks
-        self._lines += told.pop("lines")
+        lines = told.pop("lines")
+        if lines:
+            self._lines.extend(lines)
+            told["iteration"] = lines[-1][0]
+            self._changed.set()
         started = told.pop("started", None)
         if started:
             now = time.monotonic()
@@ -188,9 +203,6 @@ class Member:
             self._changed.set()
         if self._ending and not self._saves:
             told.pop("failed", None)
-        if len(self._lines) > self._sent:
-            told["iteration"] = self._lines[-1][0]
-            self._changed.set()
         self.set(**told)
 
     async def _dump(self) -> None:

@@ -51,7 +51,9 @@ class Nodes:
         self.incarnations: dict[str, str] = {}
         self._counts: collections.Counter[tuple[int, str]] = collections.Counter()
         self._whole: dict[str, frozenset[int] | None] = {}
-        self._common: frozenset[int] | None = None
+        #: how many nodes have a say in which are whole, and of an iteration how many have it so
+        self._asked = len(names)
+        self._having: collections.Counter[int] = collections.Counter()
 
     def take(self, name: str, incarnation: str, report: dict[str, Any], now: float) -> dict[str, Any]:
         """Keep a report; returns the one before, {} at first and from another life."""
@@ -65,9 +67,15 @@ class Nodes:
         self._counts[report["generation"], report["phase"]] += 1
         self.excuse(name, now)
         whole = None if report["whole"] is None else frozenset(report["whole"])
-        if name not in self._whole or self._whole[name] != whole:
-            self._whole[name] = whole
-            self._common = None
+        before = self._whole.get(name, frozenset())
+        self._whole[name] = whole
+        if before != whole:
+            self._asked += (whole is not None) - (before is not None)
+            self._having.update((whole or frozenset()) - (before or frozenset()))
+            for iteration in (before or frozenset()) - (whole or frozenset()):
+                self._having[iteration] -= 1
+                if not self._having[iteration]:
+                    del self._having[iteration]
         return old
 
     def count(self, generation: int, phase: str) -> int:
@@ -98,11 +106,7 @@ class Nodes:
 
     def whole(self) -> frozenset[int]:
         """Iterations whose checkpoints are whole on all nodes; a node that needs no file of any has no say."""
-        if self._common is None:
-            said = [self._whole.get(name, frozenset()) for name in self.names]
-            sets = [one for one in said if one is not None]
-            self._common = frozenset.intersection(*sets) if sets else frozenset()
-        return self._common
+        return frozenset(iteration for iteration, count in self._having.items() if count == self._asked)
 
     def lacking(self) -> dict[str, str]:
         """Why the newest checkpoint of any node is not whole on some others."""
@@ -139,7 +143,8 @@ class Nodes:
 
         def order(name: str) -> tuple[Any, ...]:
             report = self.reports.get(name, {})
-            return (not self.is_lost(name, now, limit), not (report.get("failed") or report.get("rc")), self.phase(name) != UNABLE,
+            failed = report.get("failed") or (self.phase(name) == EXITED and report.get("rc"))
+            return (not self.is_lost(name, now, limit), not failed, self.phase(name) != UNABLE,
                     report.get("generation") == generation, phases[self.phase(name)], self.heard[name])
 
         return heapq.nsmallest(SHOWN, self.names, key=order)

@@ -57,10 +57,11 @@ def descendants() -> list[int]:
     while wave:
         wave = [child for pid in wave for child in children.get(pid, [])]
         below += wave
-    return [pid for pid in below if _lives(pid)]
+    return [pid for pid in below if lives(pid)]
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
     found = stat(pid)
     return found is not None and found.state not in "ZX"
 
@@ -70,7 +71,7 @@ def marked(mark: str) -> list[int]:
     found = []
     for pid in pids():
         with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-            if mark.encode() in file.read().split(b"\0") and pid != os.getpid() and _lives(pid):
+            if mark.encode() in file.read().split(b"\0") and pid != os.getpid() and lives(pid):
                 found.append(pid)
     return found
 

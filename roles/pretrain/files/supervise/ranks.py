@@ -5,6 +5,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import signal
 from typing import Any
 
@@ -12,6 +13,8 @@ from supervise import processes
 from supervise.stacks import main_thread, registered
 
 _FRAMES = 12
+_SUMMARY = re.compile(r"rank +: (\d+) \(local_rank: (\d+)\)\s+exitcode +: (-?\d+)")
+_SUMMARY_BYTES = 64 * 1024
 
 
 def signal_name(number: int) -> str:
@@ -65,6 +68,22 @@ def failed(folder: str, known: dict[int, int]) -> dict[str, Any] | None:
     # No peer kills a rank, but a killed one lets its peers fail; SIGTERM is torchrun's, after it saw a failure.
     first = [one for number, one in killed if number != signal.SIGTERM] + raised + [one for number, one in killed if number == signal.SIGTERM]
     return first[0] if first else None
+
+
+def torchrun_says(folder: str) -> dict[str, Any] | None:
+    """The rank that torchrun saw failing first, by the end of the log; None where it tells of none."""
+    try:
+        with open(os.path.join(folder, "train.log"), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _SUMMARY_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return None
+    found = _SUMMARY.search(text.rpartition("Root Cause (first observed failure)")[2])
+    if not found:
+        return None
+    rank, local, status = (int(word) for word in found.groups())
+    how = f"was killed by {signal_name(-status)}" if status < 0 else f"ended with status {status}"
+    return {"rank": rank, "reason": f"rank {rank} (local {local}) {how}"}
 
 
 def main_threads(stacks: dict[int, dict[str, str]]) -> dict[str, dict[str, str]]:
