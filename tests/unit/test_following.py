@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit import supervise_tools
+from rehearsal import supervisors
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "COLUMNS": "160", "LINES": "40"}
@@ -23,7 +23,7 @@ class Site:
         self.folder, self.cluster = folder, cluster
         (folder / "inventory").mkdir()
         (folder / "bin").mkdir()
-        (folder / "bin/supervise").symlink_to(supervise_tools.PROGRAM)
+        (folder / "bin/supervise").symlink_to(supervisors.PROGRAM)
         nodes = {}
         for place, name in enumerate(cluster.names):
             runs = folder / f"runs-{name}"
@@ -34,7 +34,8 @@ class Site:
                 (runs / cluster.run / part).symlink_to(folder / name / part)
             nodes[name] = {"ansible_connection": "local", "cluster_run_dir": str(runs), "cluster_node_rank": place, **hosts.get(name, {})}
         (folder / "inventory/hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": nodes, "vars": {
-            "ansible_python_interpreter": sys.executable, "cluster_python": supervise_tools.PYTHON, "cluster_workspace": str(folder), "cluster_unit": "no-such-unit.service",
+            "ansible_python_interpreter": sys.executable, "cluster_python": supervisors.PYTHON, "cluster_workspace": str(folder),
+            "cluster_unit": "no-such-unit.service",
             "cluster_user": subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip(), "cluster_nodes": cluster.names,
             "cluster_master": cluster.names[0], "cluster_project_dir": str(ROOT), "plan_settings": {"log-interval": 1}, "plan_nproc_per_node": 1,
             "cluster_topology": {"nodes": [{"name": name, "address": cluster.address(name)} for name in cluster.names]},
@@ -94,7 +95,7 @@ def iterations(text):
 
 
 def test_a_run_is_drawn_on_a_terminal_and_goes_on_after_an_interrupt(tmp_path, clusters):
-    cluster = supervise_tools.Cluster(tmp_path, training={"iterations": 5000, "seconds": 0.5})
+    cluster = supervisors.Cluster(tmp_path, training={"iterations": 5000, "seconds": 0.5})
     clusters.append(cluster)
     site = Site(tmp_path, cluster)
     cluster.start()
@@ -114,7 +115,7 @@ def test_a_run_is_drawn_on_a_terminal_and_goes_on_after_an_interrupt(tmp_path, c
     status, table = site.play("status")
     assert status == 0, table
     assert re.search(rf"Run +{cluster.run}: running for", table) and re.search(r"n1 +running", table), table
-    assert cluster.ask("n1", "--who", "me", what="stop")["stop_asked"] == "me"
+    assert cluster.ask("n1", "stop", who="me")["stop_asked"] == "me"
     status, text = site.play("follow")
     assert status == 2
     assert re.search(r"The training was stopped: asked for by me(; checkpoint of iteration \d+)?, at iteration \d+ of 5000\.", " ".join(text.split())), text
@@ -122,7 +123,7 @@ def test_a_run_is_drawn_on_a_terminal_and_goes_on_after_an_interrupt(tmp_path, c
 
 
 def test_a_run_that_ended_while_nobody_looked_is_told_and_judged(tmp_path, clusters):
-    cluster = supervise_tools.Cluster(tmp_path)
+    cluster = supervisors.Cluster(tmp_path)
     clusters.append(cluster)
     site = Site(tmp_path, cluster)
     assert cluster.start().end() == [0, 0]
@@ -143,7 +144,7 @@ def test_a_run_that_ended_while_nobody_looked_is_told_and_judged(tmp_path, clust
 
 
 def test_where_the_master_is_not_reached_another_node_is_asked_and_who_failed_is_named(tmp_path, clusters):
-    cluster = supervise_tools.Cluster(tmp_path, training={"iterations": 500, "faults": [{"node": 1, "iteration": 25, "kind": "raise"}]})
+    cluster = supervisors.Cluster(tmp_path, training={"iterations": 500, "faults": [{"node": 1, "iteration": 25, "kind": "raise"}]})
     clusters.append(cluster)
     gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_ssh_common_args": "-o ConnectTimeout=5"}
     site = Site(tmp_path, cluster, n0=gone)
@@ -164,7 +165,7 @@ def test_where_the_master_is_not_reached_another_node_is_asked_and_who_failed_is
 
 
 def test_where_nobody_answers_that_is_said_and_nothing_is_judged(tmp_path, clusters):
-    cluster = supervise_tools.Cluster(tmp_path)
+    cluster = supervisors.Cluster(tmp_path)
     clusters.append(cluster)
     site = Site(tmp_path, cluster, n0={"pretrain_unreachable_timeout": 0})
     status, text = site.play("follow")
