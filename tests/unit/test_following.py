@@ -102,8 +102,9 @@ def test_a_run_is_drawn_on_a_terminal_and_goes_on_after_an_interrupt(tmp_path, c
     cluster.training()
     status, seen = site.on_a_terminal("follow")
     # The plain lines and what is drawn below them, each whole.
-    assert "Ctrl-C ends the following, not the training. To follow again" in " ".join(seen.split())
-    assert f"playbooks/follow_training.yml -i {tmp_path}/inventory" in " ".join(seen.split())
+    words = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).split())
+    assert "Ctrl-C ends the following, not the training. To follow again" in words
+    assert f"playbooks/follow_training.yml -i {tmp_path}/inventory" in words
     assert re.search(r"n1: iteration +\d+/5000 \| lm loss \d\.\d+ \| grad norm 1\.000 \| 0\.50 s *\r?\n", seen), seen
     assert re.search(rf"run {cluster.run} · running for 0:\d\d · 2 nodes · asking n0 *\r?\n", seen), seen
     assert re.search(r"\niteration \d+/5000 · loss \d\.\d{4} · grad norm 1\.000 · 500 ms · 1,024 tokens/s · 512 per NPU · \d+:\d\d:?\d* left", seen), seen
