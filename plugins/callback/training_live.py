@@ -14,6 +14,7 @@ requirements:
   - rich (Python library)
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -104,6 +105,8 @@ class CallbackModule(CallbackBase):
             self._folder = tempfile.mkdtemp(prefix="ascend-cluster-")
             self._drawing, self._task = Drawing(self._folder), task._uuid
             os.environ[FOLDER] = self._folder
+            # Ctrl-C ends no task; it ends the process.
+            atexit.register(self._end)
             self._drawing.start()
 
     def _over(self, result: Any) -> None:
@@ -134,3 +137,4 @@ class CallbackModule(CallbackBase):
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = ""
+            atexit.unregister(self._end)

@@ -32,7 +32,11 @@ def renderable(figures: Mapping[str, Any], now: float) -> Any:
     """For rich: the words below a bar."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
+    from rich.table import Table
     from rich.text import Text
 
-    bar = ProgressBar(total=float(figures.get("total") or 1), completed=float(figures.get("iteration") or 0))
-    return Group(bar, *(Text(line) for line in words(figures, now)))
+    bar = ProgressBar(total=float(figures.get("total") or 1), completed=float(figures.get("iteration") or 0), width=60)
+    # A cell ends the bar's line.
+    row = Table.grid()
+    row.add_row(bar)
+    return Group(row, *(Text(line) for line in words(figures, now)))

@@ -8,7 +8,7 @@ import re
 import signal
 from typing import Any, Mapping, Sequence
 
-from . import _run, _training_log
+from . import _run, _training_log, _verdict_words
 from ._fault_patterns import CAUSES
 from ._follow import duration
 
@@ -174,5 +174,5 @@ def _failure(status: Mapping[str, Any], answers: Mapping[str, Mapping[str, Any]]
         told.append(f"They ended the run: {str(status['verdict']).rpartition('. ')[2]}.")
     silent = [name for name, answer in answers.items() if answer.get("error")]
     if silent:
-        told.append(f"The logs of {_run._names(silent)} could not be read: {answers[silent[0]]['error']}")
+        told.append(f"The logs of {_verdict_words.names(silent)} could not be read: {answers[silent[0]]['error']}")
     return {**judged, "message": "\n".join([judged["message"], *told, *_of_restarts(status)])}

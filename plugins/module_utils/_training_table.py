@@ -65,14 +65,16 @@ def training_table(status: Mapping[str, Any]) -> str:
 def _row(one: Mapping[str, Any]) -> list[str]:
     rank, reason = one.get("rank"), str(one.get("reason") or "")[:_REASON]
     return [str(one.get("name")), str(one.get("phase")), number(one.get("generation")),
-            f"{float(one.get('silent') or 0):.0f} s{' LOST' if one.get('lost') else ''}", number(one.get("iteration")), number(one.get("checkpoint")), size(one.get("free")), number(one.get("rc")),
+            f"{float(one.get('silent') or 0):.0f} s{' LOST' if one.get('lost') else ''}", number(one.get("iteration")),
+            number(one.get("checkpoint")), size(one.get("free")), number(one.get("rc")),
             (f"rank {rank}: " if rank is not None and f"rank {rank}" not in reason else "") + reason]
 
 
 def _of_the_run(status: Mapping[str, Any]) -> list[str]:
     state, restarts = status.get("state"), status.get("restarts")
     told = f"{state} for {duration(float(status.get('since') or 0))}" if state != "done" else str(status.get("verdict"))
-    lines = [f"Run          {status.get('run')}: {told}", f"Starts       generation {status.get('generation')}, {restarts} restart{'' if restarts == 1 else 's'}, "
+    lines = [f"Run          {status.get('run')}: {told}",
+             f"Starts       generation {status.get('generation')}, {restarts} restart{'' if restarts == 1 else 's'}, "
              f"{status.get('strikes')} in a row without a new checkpoint (at most {status.get('max_restarts')})"]
     if status.get("age") is None:
         lines.append("             The supervisors have ended; this is how they left it.")

@@ -1,6 +1,7 @@
 """Following a run: what is asked of which node, with nodes that the test plays."""
 import json
 import time
+import types
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
@@ -131,9 +132,6 @@ def test_a_nodes_clock_is_bounded_by_its_answers():
 
 
 def gather(monkeypatch, found):
-    class Task:
-        args = {"run_id": "abc"}
-
     def execute(module_name, module_args, task_vars):
         assert (module_name, module_args) == ("ascend.cluster.training_evidence", {"run_id": "abc"})
         if isinstance(found, Exception):
@@ -142,7 +140,7 @@ def gather(monkeypatch, found):
 
     action = training_evidence.ActionModule.__new__(training_evidence.ActionModule)
     monkeypatch.setattr(training_evidence.ActionBase, "run", lambda self, tmp, task_vars: {})
-    action._task, action._execute_module = Task, execute
+    action._task, action._execute_module = types.SimpleNamespace(args={"run_id": "abc"}), execute
     return action.run(None, {})
 
 

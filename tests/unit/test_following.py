@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit import supervise_tools
+from rehearsal import supervisors
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "COLUMNS": "160", "LINES": "40"}
@@ -23,7 +23,7 @@ class Site:
         self.folder, self.cluster = folder, cluster
         (folder / "inventory").mkdir()
         (folder / "bin").mkdir()
-        (folder / "bin/supervise").symlink_to(supervise_tools.PROGRAM)
+        (folder / "bin/supervise").symlink_to(supervisors.PROGRAM)
         nodes = {}
         for place, name in enumerate(cluster.names):
             runs = folder / f"runs-{name}"
@@ -34,7 +34,8 @@ class Site:
                 (runs / cluster.run / part).symlink_to(folder / name / part)
             nodes[name] = {"ansible_connection": "local", "cluster_run_dir": str(runs), "cluster_node_rank": place, **hosts.get(name, {})}
         (folder / "inventory/hosts.yml").write_text(json.dumps({"ascend_nodes": {"hosts": nodes, "vars": {
-            "ansible_python_interpreter": sys.executable, "cluster_python": supervise_tools.PYTHON, "cluster_workspace": str(folder), "cluster_unit": "no-such-unit.service",
+            "ansible_python_interpreter": sys.executable, "cluster_python": supervisors.PYTHON, "cluster_workspace": str(folder),
+            "cluster_unit": "no-such-unit.service",
             "cluster_user": subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip(), "cluster_nodes": cluster.names,
             "cluster_master": cluster.names[0], "cluster_project_dir": str(ROOT), "plan_settings": {"log-interval": 1}, "plan_nproc_per_node": 1,
             "cluster_topology": {"nodes": [{"name": name, "address": cluster.address(name)} for name in cluster.names]},
@@ -51,8 +52,8 @@ class Site:
         done = subprocess.run(self.command(tasks), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    def on_a_terminal(self, tasks, until):
-        """Play on a terminal, and press Ctrl-C when what was printed holds `until`; returns the status and all that was printed."""
+    def on_a_terminal(self, tasks):
+        """Play on a terminal, and press Ctrl-C when it was drawn some times between the lines; returns the status and all that was printed."""
         words = self.command(tasks)
         pid, terminal = pty.fork()
         if pid == 0:
@@ -67,7 +68,7 @@ class Site:
             if not data:
                 break
             seen += data
-            if not pressed and re.search(until, seen.decode("utf-8", "replace")):
+            if not pressed and seen.partition(b"tokens/s")[2].count(b"n1: iteration") > 2:
                 os.write(terminal, b"\x03")
                 pressed = True
         os.close(terminal)
@@ -83,51 +84,68 @@ def clusters():
 
 
 def iterations(text):
-    return [int(number) for number in re.findall(r"^n1: iteration +(\d+)/", text, re.MULTILINE)]
+    """The numbers of the plain lines, in their order; those that follow each other folded."""
+    found = []
+    for number in map(int, re.findall(r"^n1: iteration +(\d+)/", text, re.MULTILINE)):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(f"{first}-{last}" for first, last in found)
 
 
-def test_a_run_is_drawn_on_a_terminal_goes_on_after_an_interrupt_and_is_followed_again(tmp_path, clusters):
-    cluster = supervise_tools.Cluster(tmp_path, training={"iterations": 120, "seconds": 0.5})
+def test_a_run_is_drawn_on_a_terminal_and_goes_on_after_an_interrupt(tmp_path, clusters):
+    cluster = supervisors.Cluster(tmp_path, training={"iterations": 5000, "seconds": 0.5})
     clusters.append(cluster)
     site = Site(tmp_path, cluster)
     cluster.start()
     cluster.training()
-    status, seen = site.on_a_terminal("follow", r"tokens/s(?s:.)*tokens/s(?s:.)*n1: iteration +\d+/120 \| lm loss (?s:.)*tokens/s")
+    status, seen = site.on_a_terminal("follow")
     # The plain lines and what is drawn below them, each whole.
-    assert "Ctrl-C ends the following, not the training. To follow again" in " ".join(seen.split())
-    assert f"playbooks/follow_training.yml -i {tmp_path}/inventory" in " ".join(seen.split())
-    assert re.search(r"n1: iteration +\d+/120 \| lm loss \d\.\d+ \| grad norm 1\.000 \| 0\.50 s *\r?\n", seen), seen
-    assert re.search(rf"run {cluster.run} · running for 0:\d\d · 2 nodes · asking n0", seen), seen
-    assert re.search(r"iteration \d+/120 · loss \d\.\d{4} · grad norm 1\.000 · 500 ms · 1,024 tokens/s · 512 per NPU · \d:\d\d left", seen), seen
+    words = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).split())
+    assert "Ctrl-C ends the following, not the training. To follow again" in words
+    assert f"playbooks/follow_training.yml -i {tmp_path}/inventory" in words
+    assert re.search(r"n1: iteration +\d+/5000 \| lm loss \d\.\d+ \| grad norm 1\.000 \| 0\.50 s *\r?\n", seen), seen
+    assert re.search(rf"run {cluster.run} · running for [\d:]+ · 2 nodes · asking n0 *\r?\n", seen), seen
+    assert re.search(r"\niteration \d+/5000 · loss \d\.\d{4} · grad norm 1\.000 · 500 ms · 1,024 tokens/s · 512 per NPU · \d+:\d\d:?\d* left", seen), seen
     assert "User interrupted execution" in seen and status != 0
     assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l"), "the cursor is there again"
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("ascend-cluster-*/figures.new"))
     assert not (tmp_path / "told").exists()
-    # Nobody looked; it trained on.
-    now = cluster.ask()
-    assert now["state"] == "running"
+    # Nobody looked; it trained on. It is followed again, here to a stop.
+    assert cluster.ask()["state"] == "running"
     status, table = site.play("status")
     assert status == 0, table
     assert re.search(rf"Run +{cluster.run}: running for", table) and re.search(r"n1 +running", table), table
-    # Another controller, without a terminal.
+    assert cluster.ask("n1", "stop", who="me")["stop_asked"] == "me"
+    status, text = site.play("follow")
+    assert status == 2
+    assert re.search(r"The training was stopped: asked for by me(; checkpoint of iteration \d+)?, at iteration \d+ of 5000\.", " ".join(text.split())), text
+    assert "Gather the evidence" not in text and json.loads((tmp_path / "told").read_text())["cause"] == "stopped"
+
+
+def test_a_run_that_ended_while_nobody_looked_is_told_and_judged(tmp_path, clusters):
+    cluster = supervisors.Cluster(tmp_path)
+    clusters.append(cluster)
+    site = Site(tmp_path, cluster)
+    assert cluster.start().end() == [0, 0]
     status, text = site.play("follow")
     assert status == 0, text
-    assert iterations(text) == list(range(1, 121))
-    assert "\x1b" not in text and "tokens/s" not in text
-    assert "Trained 120 iterations on 2 nodes; lm loss 5.99 at iteration 1, 4.8 at 120, 0.50 s per iteration (median)." in " ".join(text.split())
+    assert iterations(text) == "1-8", text
+    assert "\x1b" not in text and "tokens/s" not in text, "nothing is drawn where there is no terminal"
+    assert "Trained 8 iterations on 2 nodes; lm loss 5.99 at iteration 1, 5.92 at 8, 0.10 s per iteration (median)." in " ".join(text.split())
     kept = tmp_path / "inventory/runs" / cluster.run / "verdict.json"
     assert f"The verdict is kept in {kept}." in " ".join(text.split())
     verdict = json.loads(kept.read_text())
-    assert (verdict["succeeded"], verdict["run"], verdict["losses"][0], verdict["losses"][-1]) == (True, cluster.run, [1, 5.99], [120, 4.8])
+    assert (verdict["succeeded"], verdict["run"], verdict["losses"][0], verdict["losses"][-1]) == (True, cluster.run, [1, 5.99], [8, 5.92])
     assert json.loads((tmp_path / "told").read_text()) == verdict
     # What is kept there names no hosts.
     status, listed = site.play("list")
     assert status == 0 and "WARNING" not in listed, listed
-    assert re.search(rf"\* {cluster.run} +succeeded +120/120 +5\.9900 +4\.8000 +\d:\d\d +0", listed), listed
+    assert re.search(rf"\* {cluster.run} +succeeded +8/8 +5\.9900 +5\.9200 +\d:\d\d +0", listed), listed
 
 
 def test_where_the_master_is_not_reached_another_node_is_asked_and_who_failed_is_named(tmp_path, clusters):
-    cluster = supervise_tools.Cluster(tmp_path, training={"iterations": 500, "faults": [{"node": 1, "iteration": 25, "kind": "raise"}]})
+    cluster = supervisors.Cluster(tmp_path, training={"iterations": 500, "faults": [{"node": 1, "iteration": 25, "kind": "raise"}]})
     clusters.append(cluster)
     gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_ssh_common_args": "-o ConnectTimeout=5"}
     site = Site(tmp_path, cluster, n0=gone)
@@ -137,7 +155,7 @@ def test_where_the_master_is_not_reached_another_node_is_asked_and_who_failed_is
     flat = " ".join(text.split())
     assert status == 2, text
     assert "n0 does not answer: it is not reached" in flat
-    assert iterations(text) == list(range(1, 25))
+    assert iterations(text) == "1-24", text
     assert "The training failed on n1 (node rank 1), global rank 1 (local rank 0): an exception in the training code." in flat
     assert "ValueError: as planned" in flat
     assert "The supervisors heard first of n1: rank 1 (local 0) failed: ValueError: as planned" in flat
@@ -148,7 +166,7 @@ def test_where_the_master_is_not_reached_another_node_is_asked_and_who_failed_is
 
 
 def test_where_nobody_answers_that_is_said_and_nothing_is_judged(tmp_path, clusters):
-    cluster = supervise_tools.Cluster(tmp_path)
+    cluster = supervisors.Cluster(tmp_path)
     clusters.append(cluster)
     site = Site(tmp_path, cluster, n0={"pretrain_unreachable_timeout": 0})
     status, text = site.play("follow")

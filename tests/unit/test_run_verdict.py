@@ -8,8 +8,8 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _follow, _li
 
 NODES = {"n1": "10.0.0.1", "n2": "10.0.0.2", "n3": "10.0.0.3"}
 EXPECTED = {"log_interval": 1, "nproc_per_node": 2}
-CASCADE = {"role": "cascade", "cause": "", "code": "", "generic": False, "points": None, "line": "Connection closed by peer", "at": None, "file": "/x/stderr.log",
-           "context": [], "count": 1}
+CASCADE = {"role": "cascade", "cause": "", "code": "", "generic": False, "points": None, "line": "Connection closed by peer", "at": None,
+           "file": "/x/stderr.log", "context": [], "count": 1}
 OOM = {**CASCADE, "role": "cause", "cause": "npu_out_of_memory", "line": "RuntimeError: NPU out of memory. Tried to allocate 2.00 GiB"}
 
 
@@ -165,7 +165,8 @@ def test_a_hang_is_the_ranks_that_the_others_wait_for():
 
 def test_only_the_last_generation_that_failed_counts():
     told = status(order=[failure("n2", "torchrun exited 7", generation=1, at=9.0)], generation=1, restarts=1,
-                  verdict="n2: torchrun exited 7. Gave up: 2 starts in a row brought no new checkpoint (pretrain_max_restarts is 1)", cause="n2: torchrun exited 7")
+                  verdict="n2: torchrun exited 7. Gave up: 2 starts in a row brought no new checkpoint (pretrain_max_restarts is 1)",
+                  cause="n2: torchrun exited 7")
     told["order"].insert(0, failure("n1", "torchrun exited 1"))
     verdict = judge(told, n2=answer("failed", "torchrun exited 7"))
     assert verdict["culprit"] == "n2"
@@ -257,7 +258,8 @@ def test_figures():
     assert _follow.speed({"ms": 0.0, "tokens_per_iteration": 5, "ranks": 1}) == {"tokens": None, "tokens_npu": None}
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (3723, "1:02:03"), (90061, "1 d 1:01:01"), (-3, "0:00")])
+@pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (59.6, "1:00"),
+                                                (61, "1:01"), (3600, "1:00:00"), (3723, "1:02:03"), (90061, "1 d 1:01:01"), (-3, "0:00")])
 def test_durations(seconds, words):
     assert _follow.duration(seconds) == words
 
@@ -266,8 +268,8 @@ def test_durations(seconds, words):
 
 
 def node(name, phase="running", **more):
-    return {"name": name, "phase": phase, "generation": 0, "silent": 0.4, "lost": False, "iteration": None, "rc": None, "rank": None, "reason": "", "checkpoint": 4,
-            "free": 9e11, **more}
+    return {"name": name, "phase": phase, "generation": 0, "silent": 0.4, "lost": False, "iteration": None, "rc": None, "rank": None, "reason": "",
+            "checkpoint": 4, "free": 9e11, **more}
 
 
 def shown(all_nodes, **more):
@@ -315,7 +317,8 @@ def test_a_table_of_many_nodes_shows_the_worst_first_and_counts_the_rest():
 def test_a_table_by_another_node_says_that_it_is():
     text = shown([node("n1")], hub=False, age=40.0, **{"from": "n2"})
     assert "By n2: the master's supervisor was last heard 40 s ago." in text
-    text = shown([node("n1")], hub=True, age=None, state="done", verdict="succeeded: all", nodes={"count": 3, "phases": {}, "worst": [node("n1")]}, **{"from": "n2"})
+    text = shown([node("n1")], hub=True, age=None, state="done", verdict="succeeded: all", nodes={"count": 3, "phases": {}, "worst": [node("n1")]},
+                 **{"from": "n2"})
     assert "abc: succeeded: all" in text and "The supervisors have ended" in text and "n2 knows no more of the others" in text
 
 

@@ -52,7 +52,7 @@ VARIABLES = sorted(
 def test_the_variables_are_found():
     assert ("cluster", "cluster_user") in VARIABLES
     assert ("cluster", "__cluster_job") in VARIABLES
-    assert ("pretrain", "__pretrain_expected") in VARIABLES
+    assert ("pretrain", "__pretrain_kept") in VARIABLES
     assert ("pretrain", "pretrain_run_id") in VARIABLES
 
 

@@ -40,7 +40,7 @@ def test_a_running_job_is_guarded_followed_and_stopped(site):
         seen = ""
         for line in again.stdout:
             seen += line
-            if "Meeting | Make a folder on the controller" in line:
+            if "Follow | Follow the training to its end" in line:
                 break
         assert "following it" in " ".join(seen.split()), seen
         assert "changed: [" not in seen
@@ -48,7 +48,7 @@ def test_a_running_job_is_guarded_followed_and_stopped(site):
         assert status == 0, output
         rest = " ".join(again.stdout.read().split())
         assert again.wait(timeout=120) != 0
-        assert "stopped by SIGTERM" in rest
+        assert "The training was stopped: asked for by" in rest and "by playbooks/stop.yml" in rest
         assert "Stopped on node1, node2: stopped: asked for by" in output and "playbooks/stop.yml" in output
         assert "Nothing of a training is left on 2 nodes" in output
     finally:

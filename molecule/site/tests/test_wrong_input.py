@@ -111,11 +111,6 @@ class TestWrongPlan:
 
 
 class TestWrongNodes:
-    def test_fewer_forks_than_nodes(self, site):
-        for playbook in ("playbooks/preflight.yml", "playbooks/pretrain.yml"):
-            output = site.refused(playbook, "--forks", "1")
-            assert "2 nodes need as many forks, found 1" in output
-
     def test_a_node_with_fewer_npus(self, site):
         site.run("node2", "echo npu_count=1 >/etc/rehearsal/faults")
         try:
