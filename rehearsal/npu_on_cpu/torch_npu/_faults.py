@@ -25,7 +25,7 @@ from typing import Any, Callable
 import torch
 
 KINDS = ("absent", "broken", "nobf16", "wrong", "crash", "hang", "slow", "wrongsum", "hangsum")
-SLOWER = 6
+SLOWER = 40
 
 
 def _lines() -> str:

@@ -22,8 +22,8 @@ class Rank:
         self.device = order["device"]
         self.out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # open until it is read
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self.process = subprocess.Popen([sys.executable, sys.argv[0], "rank", json.dumps(order)], stdin=subprocess.DEVNULL, stdout=self.out,
-                                        stderr=self.errors, env=environment, start_new_session=True)
+        words = [sys.executable, sys.argv[0], "rank", json.dumps({**order, "parent": os.getpid()})]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.errors, env=environment, start_new_session=True)
 
     def end(self) -> None:
         """Kill it with all that it started. Not waited for: in state D it stays."""
