@@ -35,7 +35,8 @@ def launch_decision(states: Mapping[str, Mapping[str, Any]], run_id: str, new_ru
         if dead:
             return {"action": "refuse", "message":
                     f"Run {run_id} is half dead: it runs on {_names(active)} but not on {_names(dead)}. "
-                    "Stop it everywhere with `ansible-playbook playbooks/stop.yml`, then run this again."}
+                    "Its supervisors wait for a node that is being rebooted, or end the run by themselves: see playbooks/status_training.yml. "
+                    "Or stop it everywhere with `ansible-playbook playbooks/stop.yml`, then run this again."}
         if new_run:
             return {"action": "refuse", "message":
                     f"pretrain_new_run is true, but run {run_id} is in progress on {_names(active)}. "

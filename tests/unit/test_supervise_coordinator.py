@@ -259,14 +259,30 @@ def test_a_checkpoint_that_is_whole_no_longer_is_not_passed_over():
 
 
 def test_a_resumed_run_begins_from_what_is_whole():
-    fleet = Fleet(config(resume=True))
+    fleet = Fleet(config(resume=10))
     fleet.all(whole=[5, 10])
     fleet.say("n1", whole=[5], lacking={"10": "a: it is cut off"})
     fleet.ready()
     assert (fleet.c.phase, fleet.c.view()["load"]) == ("running", 5)
-    empty = Fleet(config(resume=True))
+    empty = Fleet(config(resume=10))
     empty.ready(whole=[])
     assert (empty.c.code, empty.c.verdict) == (1, "no checkpoint is whole on all nodes (there is none). Nothing is started from the beginning by itself")
+
+
+def test_a_run_that_is_resumed_from_an_older_checkpoint_never_takes_a_newer_one_of_the_other_course():
+    fleet = Fleet(config(resume=5, max_restarts=9))
+    fleet.all(whole=[5, 10])
+    fleet.ready()
+    assert (fleet.c.view()["load"], fleet.c.best) == (5, 5)
+    for whole, load in (([5, 10], 5), ([5, 8, 10], 5), ([5, 8, 10, 11], 11)):
+        fleet.running(whole=whole)
+        fail_and_stop(fleet)
+        kept, at = fleet.c.kept(), fleet.time
+        fleet = Fleet(fleet.config, kept, "another life of the hub", at)
+        fleet.all(whole=whole, generation=kept["generation"], phase="preparing")
+        fleet.wait(600)
+        fleet.ready()
+        assert (fleet.c.phase, fleet.c.view()["load"]) == ("running", load)
 
 
 def test_whole_ones_are_counted_as_nodes_change_their_mind():

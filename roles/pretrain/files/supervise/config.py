@@ -63,7 +63,7 @@ class Config:
     tokens_per_iteration: int = 0
     max_restarts: int = 0
     stop_saves: bool = False
-    resume: bool = False
+    resume: int = 0
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     times: Times = field(default_factory=Times)
 

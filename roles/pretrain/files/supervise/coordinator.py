@@ -35,6 +35,8 @@ class Coordinator:
         self.generation, self.restarts, self.strikes = int(kept.get("generation", 0)), int(kept.get("restarts", 0)), int(kept.get("strikes", 0))
         self.ran, self.best, self.rose = bool(kept.get("ran")), int(kept.get("best", 0)), bool(kept.get("rose"))
         self.load: int | None = kept.get("load")
+        #: the newest iteration that lay there when a resumed run began: what is above the one that it began from, up to this, is of another course
+        self.above = int(kept.get("above", 0))
         self.stop_asked = str(kept.get("stop_asked", ""))
         self.order: collections.deque[dict[str, Any]] = collections.deque(kept.get("order", []), ORDER)
         self.culprit: dict[str, Any] | None = kept.get("culprit")
@@ -60,14 +62,14 @@ class Coordinator:
 
     def view(self) -> dict[str, Any]:
         """What the members obey."""
-        keep = sorted(self.nodes.whole())[-self.config.checkpoints.keep:] if self.config.checkpoints.keep else []
+        keep = sorted(self.whole())[-self.config.checkpoints.keep:] if self.config.checkpoints.keep else []
         return {"v": self.version, "epoch": self.epoch, "generation": self.generation, "phase": self.phase, "port": self.config.master_port
                 + self.generation % PORTS, "load": self.load, "keep_from": keep[0] if keep and len(keep) == self.config.checkpoints.keep else 0,
                 "save": self.saving_stop, "code": self.code, "verdict": self.verdict}
 
     def kept(self) -> dict[str, Any]:
         """What the next hub must know."""
-        names = ("phase", "generation", "restarts", "strikes", "ran", "best", "rose", "load", "stop_asked", "cause", "culprit", "first", "code",
+        names = ("phase", "generation", "restarts", "strikes", "ran", "best", "rose", "load", "above", "stop_asked", "cause", "culprit", "first", "code",
                  "verdict")
         return {"version": 1, "run": self.config.run, **{name: getattr(self, name) for name in names}, "order": list(self.order)}
 
@@ -75,6 +77,11 @@ class Coordinator:
     def saving_stop(self) -> bool:
         """Whether the ranks are asked to save: not where one has failed, as the others would wait for it."""
         return bool(self.phase == STOPPING and self.stop_asked and self.config.stop_saves and (self.culprit or {}).get("generation") != self.generation)
+
+    def whole(self) -> list[int]:
+        """Checkpoints that are whole on all nodes, and of this run's course."""
+        there, resume = self.nodes.whole(), self.config.resume
+        return [one for one in there if not resume or one <= resume or (self.ran and one > self.above)]
 
     # what comes in
 
@@ -85,7 +92,7 @@ class Coordinator:
         old = self.nodes.take(name, incarnation, report, now)
         if before != incarnation and self.phase in (RUNNING, DUMPING):
             self._fail(name, "its supervisor was started anew", None)
-        newest = max(self.nodes.whole(), default=0)
+        newest = max(self.whole(), default=0)
         if newest > self.best:
             self.best, self.rose, self.strikes = newest, True, 0
             self._event("checkpoint", iteration=newest)
@@ -165,10 +172,11 @@ class Coordinator:
         return "never heard" if phase == phases.UNHEARD else "silent" if self.nodes.is_lost(name, now, self.times.lost) else phase
 
     def _start(self, now: float) -> None:
-        whole = self.nodes.whole()
         self.load = None
+        if self.config.resume and not self.ran:
+            self.above = max(self.nodes.whole(), default=0)
         if self.ran or self.config.resume:
-            self.load = max(whole, default=0)
+            self.load = max(self.whole(), default=0)
             if not self.load and (self.best or self.config.resume):
                 where = "; ".join(f"{name}: {why}" for name, why in self.nodes.lacking().items())
                 was = f"the checkpoint of iteration {self.best} was whole, and now none is" if self.best else "no checkpoint is whole"
