@@ -176,6 +176,18 @@ def fail_and_stop(fleet, name="n1"):
     fleet.stopped()
 
 
+def test_the_journal_tells_when_each_generation_trains():
+    fleet = Fleet(config(max_restarts=1))
+    for generation, iteration in ((0, 1), (1, 6)):
+        fleet.running(whole=[5])
+        fleet.time += 1
+        fleet.line(iteration)
+        fleet.line(iteration + 1)
+        assert [(one["generation"], one["iteration"]) for one in fleet.c.events if one["event"] == "trains"] == [(0, 1), (1, 6)][:generation + 1]
+        fail_and_stop(fleet)
+        fleet.wait(30)
+
+
 def test_no_restart_by_default():
     fleet = Fleet()
     fleet.running(whole=[5])

@@ -110,6 +110,8 @@ class Coordinator:
             return
         if self.phase in (RUNNING, DUMPING, STOPPING):
             for line in self.pace.take(name, report, now):
+                if line is self.pace.first:
+                    self._event("trains", generation=self.generation, iteration=line["iteration"])
                 self.first = self.first or {"iteration": line["iteration"], "loss": line["loss"]}
                 self.lines.append({"n": self.lines[-1]["n"] + 1 if self.lines else 1, "generation": self.generation, **line})
         failed, leaves = report["failed"], report["leaving"]

@@ -19,6 +19,7 @@ class Pace:
     Attributes:
         iteration: the newest one that was logged, 0 for none.
         line: its line, {} for none.
+        first: the first line, {} for none.
         moved: when there was something new, None before the first iteration.
     """
 
@@ -30,6 +31,7 @@ class Pace:
         """A generation starts; those before do not count."""
         self.began, self.load, self.iteration = now, load, 0
         self.line: dict[str, Any] = {}
+        self.first: dict[str, Any] = {}
         self.moved: float | None = None
         self._line_at: float | None = None
         self._gaps: collections.deque[float] = collections.deque(maxlen=20)
@@ -46,6 +48,7 @@ class Pace:
             line = dict(zip(LINE, raw))
             if isinstance(line.get("iteration"), int) and line["iteration"] > self.iteration:
                 self.iteration, self.line = line["iteration"], line
+                self.first = self.first or line
                 new.append(line)
         if new:
             if self._line_at is not None:
