@@ -1,5 +1,8 @@
 """The real Megatron-LM and AscendSpeed (MindSpeed) in the project's roles, launch script and hooks: of the stack that STACK names."""
+import json
 import re
+
+import pytest
 
 from tests import stacks
 from tests.playing import WORKSPACE
@@ -16,9 +19,15 @@ def logged(site):
     return LINE.findall(site.run("node2", f"cat {RUN}/train.log").stdout)
 
 
-def test_the_loss_falls_and_the_checkpoint_is_there(site, trained):
+@pytest.fixture(scope="module")
+def whole(site, trained):
+    """The lines of a training that nothing disturbed."""
+    return logged(site)
+
+
+def test_the_loss_falls_and_the_checkpoint_is_there(site, trained, whole):
     assert "Trained 8 iterations on 2 nodes" in trained
-    losses = [float(loss) for _, _, loss, _ in logged(site)]
+    losses = [float(loss) for _, _, loss, _ in whole]
     assert len(losses) == 8
     assert losses[-1] < losses[0]
     # TP2 PP2 EP2 on 2 x 4 ranks: pipeline stage 0 is node1, stage 1 node2.
@@ -41,15 +50,37 @@ def test_the_index_cache_was_prepared(site, trained):
         assert "Build and save the GPTDataset" not in site.run(node, f"cat {RUN}/train.log").stdout
 
 
-def test_the_same_seed_gives_the_same_digits(site, trained):
-    before = logged(site)
+def test_the_same_seed_gives_the_same_digits(site, whole):
     status, output = site.play("playbooks/pretrain.yml", pretrain_new_run=True)
     assert status == 0, output
-    assert logged(site) == before
+    assert logged(site) == whole
 
 
-def test_killed_and_resumed_on_separate_disks_it_prints_the_same_digits(site, trained):
-    whole = logged(site)
+def test_killed_every_few_iterations_it_reaches_its_end_by_itself(site, whole):
+    case = {"cluster_checkpoint_dir": f"{MEGATRON}/ckpt/restarted", "plan_save_interval": 2, "pretrain_max_restarts": 1}
+    kills = ["iteration     3/8", "iteration     5/8", "iteration     7/8"]
+    with site.start("playbooks/pretrain.yml", **case) as follower:
+        for line in follower.stdout:
+            if kills and kills[0] in line:
+                kills.pop(0)
+                site.run("node2", "pkill -KILL -u ascend -o -f 'python[0-9.]* -u pretrain_gpt.py'")
+    assert (follower.returncode, kills) == (0, [])
+    # Every line of all four starts, each with the digits of the undisturbed run; each start goes on from the newest checkpoint.
+    starts = site.run("node2", f"cd {RUN}; for log in $(ls -tr train.*log); do echo == $log; cat $log; done").stdout.split("\n== ")
+    lines = [LINE.findall(start) for start in starts]
+    assert len(lines) == 4
+    assert [int(start[0][0]) for start in lines] == [1, 3, 5, 7]
+    assert all(line in whole for start in lines for line in start) and lines[-1][-1] == whole[-1]
+    journal = [json.loads(line) for line in site.run("node1", f"cat {RUN}/supervise/journal.jsonl").stdout.splitlines()]
+    begun = {one["generation"]: one["at"] for one in journal if one["event"] == "running"}
+    took = {one["generation"]: one["at"] - begun[one["generation"]] for one in journal if one["event"] == "trains"}
+    assert sorted(took) == [0, 1, 2, 3]
+    print("seconds to the first new iteration, cold and after each restart:", [round(took[generation], 1) for generation in sorted(took)])
+    # No limit of time, a ratio within one run: a restart is not another cold start on top.
+    assert max(took.values()) < 3 * took[0]
+
+
+def test_killed_and_resumed_on_separate_disks_it_prints_the_same_digits(site, whole):
     case = {"cluster_checkpoint_dir": f"{MEGATRON}/ckpt/killed", "plan_save_interval": 2}
     with site.start("playbooks/pretrain.yml", **case) as follower:
         for line in follower.stdout:
