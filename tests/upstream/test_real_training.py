@@ -65,11 +65,14 @@ def test_killed_every_few_iterations_it_reaches_its_end_by_itself(site, whole):
                 kills.pop(0)
                 site.run("node2", "pkill -KILL -u ascend -o -f 'python[0-9.]* -u pretrain_gpt.py'")
     assert (follower.returncode, kills) == (0, [])
-    # Every line of all four starts, each with the digits of the undisturbed run; each start goes on from the newest checkpoint.
+    # Every line of all four starts has the digits of the undisturbed run, and each start goes on from the newest checkpoint.
     starts = site.run("node2", f"cd {RUN}; for log in $(ls -tr train.*log); do echo == $log; cat $log; done").stdout.split("\n== ")
     lines = [LINE.findall(start) for start in starts]
     assert len(lines) == 4
-    assert [int(start[0][0]) for start in lines] == [1, 3, 5, 7]
+    ends = [(int(start[0][0]), int(start[-1][0])) for start in lines]
+    for (_, last), (first, _) in zip(ends, ends[1:]):
+        # One that was being saved when the rank was killed may be none.
+        assert first in (last // 2 * 2 + 1, (last - 1) // 2 * 2 + 1), ends
     assert all(line in whole for start in lines for line in start) and lines[-1][-1] == whole[-1]
     journal = [json.loads(line) for line in site.run("node1", f"cat {RUN}/supervise/journal.jsonl").stdout.splitlines()]
     begun = {one["generation"]: one["at"] for one in journal if one["event"] == "running"}
