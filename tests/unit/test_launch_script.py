@@ -395,9 +395,9 @@ def test_another_program_of_that_name_is_no_rank(rendered, survivors):
     ({}, None, 0, 5), ({"load": "/ckpt"}, "15", 15, 5), ({"load": "/ckpt"}, None, -1, 5), ({"load": "/ckpt"}, "release", 0, 5),
     ({"load": "/ckpt", "finetune": True}, "15", 0, 5), ({"log-interval": False}, None, 0, 100)])
 def test_what_a_good_end_looks_like(settings, loaded, first, interval):
-    variables = yaml.safe_load((ROOT / "roles/pretrain/vars/main.yml").read_text(encoding="utf-8"))["__pretrain_expected"]
+    variables = yaml.safe_load((ROOT / "roles/pretrain/vars/main.yml").read_text(encoding="utf-8"))
     given = {"plan_settings": {"load": False, "log-interval": 5, "train-iters": 200, **settings}, "plan_nproc_per_node": 8,
              **({"__pretrain_iteration": loaded} if loaded else {})}
     templar = Templar(DataLoader(), variables=given)
-    assert int(templar.template(trust_as_template(variables["first_iteration"]))) == first
-    assert int(templar.template(trust_as_template(variables["log_interval"]))) == interval
+    assert int(templar.template(trust_as_template(variables["__pretrain_first_iteration"]))) == first
+    assert int(templar.template(trust_as_template(variables["__pretrain_supervise"]["log_interval"]))) == interval
