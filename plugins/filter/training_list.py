@@ -1,9 +1,9 @@
-"""The runs on the master, as a plain table."""
+"""The runs that a node knows, as a plain table."""
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: training_list
-short_description: The runs on the master, as a plain table
+short_description: The runs that a node knows, as a plain table
 description:
   - State, iterations, first and last loss, duration and culprit, the newest run first.
 options:
@@ -13,14 +13,18 @@ options:
     elements: dict
     required: true
   moment:
-    description: Now, by the master's clock, seconds since 1970.
+    description: Now, by the node's clock, seconds since 1970.
     type: float
+    required: true
+  node:
+    description: Its name.
+    type: str
     required: true
 """
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ answer.runs | ascend.cluster.training_list(answer.moment) }}"
+    msg: "{{ answer.runs | ascend.cluster.training_list(answer.moment, 'node1') }}"
 """
 
 RETURN = r"""

@@ -71,7 +71,7 @@ TABLE = (
     Check("space", "node", "failure", "df", "Too little free space for {path}", "at least {least} GiB ({setting})",
           "Free some, or point {place} at a larger disk."),
     Check("checkpoint_space", "node", "warning", "df", "No room for two checkpoints in {path}",
-          "{needed} GB, twice what the plan writes there ({saves} will be written, and none is deleted)",
+          "{needed} GB, twice what the plan writes there ({saves} will be written, and all are kept unless pretrain_keep_checkpoints is set)",
           "Free the disk, set cluster_checkpoint_dir to a larger one, or raise plan_save_interval.", "the formulas of docs/plan.md"),
     Check("inodes", "node", "failure", "df -i", "Too few free inodes for {path}", "at least 100,000",
           "Remove small files there (an old environment or cache), or point {place} at another disk.", "a full index looks like a full disk: ENOSPC"),

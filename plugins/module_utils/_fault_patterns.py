@@ -66,7 +66,8 @@ CAUSES: dict[str, Cause] = {
         "Look at `journalctl -u ascend-pretrain` and `last -x` on the node. Then launch again with pretrain_resume=true.", 2),
     "machine_lost": Cause(
         "the node does not answer any more",
-        "Look at its console and power (BMC). A training may still run there: when it answers again, run playbooks/stop.yml.", 2),
+        "Look at its console and power (BMC). Its supervisor ends what runs there when it no longer hears the others; when it answers again, "
+        "playbooks/stop.yml proves that nothing is left.", 2),
     "disk_full": Cause(
         "a disk is full", "Free some space below cluster_checkpoint_dir (`df -h`), or point it at a larger disk; the checkpoint in the making is not whole."),
     "checkpoint_unreadable": Cause(

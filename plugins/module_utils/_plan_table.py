@@ -36,7 +36,7 @@ def _sizes(said: Mapping[str, Any]) -> Iterator[str]:
     yield _row("memory of an NPU", f"{_gib(needed)} of {memory['npu_memory_gib']:g} GiB on stage {memory['stage']}, {memory['reserve_gib']:g} GiB of it "
                f"reserve for HCCL and runtime: {'fits' if memory['fits'] else 'DOES NOT FIT'}, margin {memory['margin_gib']:.1f} GiB")
     yield _row("checkpoint", f"{_gb(checkpoint['all_bytes'])} in all, at most {_gb(max(checkpoint['node_bytes']))} a node and "
-               f"{_gb(checkpoint['rank_bytes'])} a rank; {checkpoint['saves']} in this training, none is deleted")
+               f"{_gb(checkpoint['rank_bytes'])} a rank; {checkpoint['saves']} in this training, all kept unless pretrain_keep_checkpoints is set")
     yield _row("a save", f"{checkpoint['save_seconds']:g} s at {checkpoint['save_mb_per_second']:g} MB/s a node (plan_save_mb_per_second); "
                f"a rank waits up to {checkpoint['skew_seconds']:g} s for the last one")
 

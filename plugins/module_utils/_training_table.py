@@ -94,15 +94,16 @@ def _of_the_training(training: Mapping[str, Any]) -> list[str]:
             f"{number(rate['tokens_npu'], '{:,.0f}')} per NPU"]
 
 
-def training_list(runs: Sequence[Mapping[str, Any]], moment: float) -> str:
-    """The runs on the master, the newest first.
+def training_list(runs: Sequence[Mapping[str, Any]], moment: float, node: str) -> str:
+    """The runs as a node knows them, the newest first. Losses and failures are the master's and the last node's.
 
     Args:
         runs: as module training_runs returns them.
-        moment: now, by the master's clock.
+        moment: now, by that node's clock.
+        node: its name.
     """
     if not runs:
-        return "There is no run on the master: site.yml launches one."
+        return f"There is no run on {node}: site.yml launches one."
     rows = []
     for one in sorted(runs, key=lambda run: -float(run.get("began") or 0)):
         over = one.get("state") in ("succeeded", "failed", "stopped", "unknown")
@@ -112,4 +113,4 @@ def training_list(runs: Sequence[Mapping[str, Any]], moment: float) -> str:
         rows.append([("* " if one.get("current") else "  ") + str(one.get("run")), one.get("state"), f"{one.get('iteration') or 0}/{number(one.get('total'))}",
                      number(one.get("first_loss"), "{:.4f}"), number(one.get("loss"), "{:.4f}"), lasted, number(one.get("restarts")), blamed])
     return "\n".join([*table(["  run", "state", "iteration", "first loss", "last loss", "lasted", "restarts", "began with"], rows),
-                      "* the one that `current` names"])
+                      f"* the one that `current` names on {node}, whose files these are"])

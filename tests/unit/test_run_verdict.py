@@ -345,12 +345,13 @@ def test_the_list_of_runs(tmp_path):
     running = {**status(), "state": "running", "code": None}
     program.write_text(f"import json\nprint(json.dumps({running!r}))\n")
     found = _runs.runs(sys.executable, str(program), str(tmp_path))
-    text = _training_table.training_list(found, 3010.0).splitlines()
+    text = _training_table.training_list(found, 3010.0, "n1").splitlines()
     assert text[0].split() == ["run", "state", "iteration", "first", "loss", "last", "loss", "lasted", "restarts", "began", "with"]
     rows = {row.strip("* ").split()[0]: row for row in text[1:-1]}
     assert rows["aaa"].split() == ["aaa", "succeeded", "4/9", "6.5000", "5.5000", "1:40", "0"]
     assert rows["bbb"].split()[:7] == ["bbb", "failed", "4/9", "6.5000", "5.5000", "1:05", "0"] and rows["bbb"].endswith("n2: rank 3 failed")
     assert rows["ccc"].split()[:3] == ["ccc", "stopped", "7/-"]
     assert rows["ddd"].startswith("* ddd") and rows["ddd"].split()[2] == "running" and "0:10" in rows["ddd"]
+    assert text[-1] == "* the one that `current` names on n1, whose files these are"
     assert text[1].startswith("* ddd") and "stray" not in "".join(text)
-    assert _training_table.training_list([], 0.0) == "There is no run on the master: site.yml launches one."
+    assert _training_table.training_list([], 0.0, "n2") == "There is no run on n2: site.yml launches one."

@@ -25,9 +25,12 @@ class Job:
         self.ranks: dict[int, int] = {}
 
     def clear(self) -> None:
-        """Remove what an earlier start said of its end: the launch script does so too, a moment later."""
+        """Put aside what an earlier start said of its end, to the logs of its ranks, which the launch script puts aside a moment later."""
         for name in ("failures", "stacks"):
-            shutil.rmtree(os.path.join(self.config.run_dir, name), ignore_errors=True)
+            path = os.path.join(self.config.run_dir, name)
+            with contextlib.suppress(OSError):
+                os.replace(path, os.path.join(self.config.run_dir, "ranks", name))
+            shutil.rmtree(path, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(self.config.run_dir, "result"))
 

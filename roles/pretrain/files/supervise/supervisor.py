@@ -104,7 +104,7 @@ class Supervisor:
         except OSError as error:
             say(f"{path} cannot be written: {error.strerror}")
         if self.hub and self.config.on_end:
-            went = await self.job.ask_on_end(json.dumps(result).encode())
+            went = await self.job.ask_on_end(json.dumps({**result, "message": result["verdict"]}).encode())
             if went:
                 say(went)
 
