@@ -327,8 +327,8 @@ CHECKPOINT = {"all_bytes": 300, "node_bytes": [100, 200], "saves": 4}
 
 @pytest.mark.parametrize(("free", "change", "words"), [
     ((1, 1), {}, ["Preflight: 1 warning on 2 of 2 nodes", "a, b:\n  - No room for two checkpoints in /ckpt: found 0.0 GB; expected 0.0 GB, twice what "
-                  "the plan writes there (4 will be written, and all are kept unless pretrain_keep_checkpoints is set). Free the disk, set cluster_checkpoint_dir to a larger one, or raise "
-                  "plan_save_interval."]),
+                  "the plan writes there (4 will be written, and all are kept unless pretrain_keep_checkpoints is set). Free the disk, set "
+                  "cluster_checkpoint_dir to a larger one, or raise plan_save_interval."]),
     ((1, 0), {}, ["a:\n  - No room"]), ((0, 0), {}, []),
     # Launches have filled it; or a job writes there now.
     ((1, 1), {"workspace_used": "1"}, []),
