@@ -17,7 +17,8 @@ from bench.report import between
 from rehearsal import artifacts, containers, nodes
 from tests.playing import PROJECT
 from tests.run import ends, meeting, others, restarts  # noqa: F401  # their cases
-from tests.run.nodes import Missed, Player, Told
+from tests.run.controller import Missed
+from tests.run.nodes import Player, Told
 from tests.run.table import CASES, Case, Result, table
 
 FOLDER = PROJECT / ".rehearsal/run"

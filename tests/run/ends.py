@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from tests.playing import UNIT, WORKSPACE, fault
-from tests.run.nodes import GRACE, HANG, TIMES, Player, afterwards, expect
+from tests.run.controller import afterwards, expect
+from tests.run.nodes import GRACE, HANG, TIMES, Player
 from tests.run.table import case
 
 SMALL = f"{WORKSPACE}/small"

@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rehearsal.supervisors import Cluster
+from rehearsal.supervisors import Cluster, until
 from tests.playing import PROJECT
-from tests.run.nodes import Missed, Told, expect
+from tests.run.controller import Missed, expect
+from tests.run.nodes import Told
 from tests.run.table import CASES, Case, case
 
 #: nothing keeps the nodes of a fake training in step: their checkpoints must not be far apart
@@ -35,8 +36,11 @@ def _cluster(stack: ExitStack, nodes: int, **settings: Any) -> Cluster:
 
 def _at(some: Cluster, event: str, generation: int) -> float:
     """When the hub noted this, by its clock."""
-    lines = (some.folder / "n0/supervise/journal.jsonl").read_text(encoding="utf-8").splitlines()
-    return next(float(one["at"]) for one in map(json.loads, lines) if one.get("event") == event and one.get("generation") == generation)
+    def noted() -> list[float]:
+        lines = (some.folder / "n0/supervise/journal.jsonl").read_text(encoding="utf-8").splitlines()
+        return [float(one["at"]) for one in map(json.loads, lines) if one.get("event") == event and one.get("generation") == generation]
+
+    return float(until(noted, f"{event} of generation {generation} in the journal")[0])
 
 
 def _kill_one(some: Cluster, name: str, told: Told) -> None:

@@ -6,7 +6,8 @@ import subprocess
 import time
 
 from tests.playing import UNIT, WORKSPACE
-from tests.run.nodes import GRACE, RUN, Player, afterwards, expect
+from tests.run.controller import afterwards, expect
+from tests.run.nodes import GRACE, RUN, Player
 from tests.run.restarts import AGAIN
 from tests.run.table import case
 

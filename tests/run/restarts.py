@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from tests.playing import UNIT
-from tests.run.nodes import HANG, TIMES, Player, Struck, expect
+from tests.run.controller import expect
+from tests.run.nodes import HANG, TIMES, Player, Struck
 from tests.run.table import case
 
 #: one start may fail without a new checkpoint: each of these cases waits for one first
-AGAIN = {"pretrain_max_restarts": 1}
+AGAIN: dict[str, Any] = {"pretrain_max_restarts": 1}
 
 
 def _kill_rank(play: Player, node: str, rank: int) -> None:
