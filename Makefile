@@ -2,6 +2,8 @@
 # make test        lint, unit tests, and the site on two molecule nodes, a sample of faults included
 # make test-faults what the product says of 122 composed and 19 injected faults, scored; resumed and broken runs; links planted for root
 # make test-checks every check's fault put into two pretend nodes: found, and nobody accused wrongly; what can be mended is mended
+# make test-run    a run is broken in every way, on two pretend nodes and on supervisors of this machine; CASES="split storm": only these;
+#                  ARGS=--write-docs writes what the user saw into docs/run.md
 # make test-upstream MEGATRON_URL=… ASCENDSPEED_URL=…   the same roles with the real training code
 # make check-upstream MEGATRON_URL=… MINDSPEED_URL=… [MEGATRON_VERSION=… MINDSPEED_VERSION=…]   what a newer training code has otherwise
 # make bench       the preprocessor's speed against upstream's way and the tokenizers library's; ARGS=--memory: its memory on 2 GB
@@ -12,7 +14,7 @@
 #
 # Each sets up what it needs (Debian/Ubuntu, Python 3.11+, root or sudo).
 .DELETE_ON_ERROR:
-.PHONY: rehearsal test test-faults test-checks test-upstream check-upstream test-vm bench bench-checks bench-run lint unit shim molecule clean
+.PHONY: rehearsal test test-faults test-checks test-run test-upstream check-upstream test-vm bench bench-checks bench-run lint unit shim molecule clean
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -72,6 +74,10 @@ test-faults: $(VENV)/.done .rehearsal/.packages
 test-checks: $(VENV)/.done .rehearsal/.packages
 	PYTHONPATH=collections python -m tests.checks.score $(CHECKS)
 	[ -n "$(CHECKS)" ] || PYTHONPATH=collections python -m tests.checks.mend
+
+# Fails when a case ends otherwise than expected, names anybody else, or leaves a process.
+test-run: $(VENV)/.done .rehearsal/.packages
+	PYTHONPATH=collections:roles/pretrain/files python -m tests.run $(CASES) $(ARGS)
 
 # Fails, and does not skip, where the urls do not answer. Two nodes of its own.
 test-upstream: $(VENV)/.done .rehearsal/.packages .rehearsal/plans/.done

@@ -23,8 +23,8 @@ class Site:
         self.folder = Path(folder)
         self.arguments = list(arguments)
 
-    def start(self, playbook, *arguments, inventories=(), **variables):
-        """Start a playbook with extra variables; its output, errors included, is a pipe."""
+    def start(self, playbook, *arguments, inventories=(), session=False, **variables):
+        """Start a playbook with extra variables, in a session of its own where that is asked for; its output, errors included, is a pipe."""
         words = ["ansible-playbook", playbook, "-i", str(self.inventory), *self.arguments]
         for inventory in inventories:
             words += ["-i", str(inventory)]
@@ -32,7 +32,8 @@ class Site:
             words += ["-e", json.dumps(variables)]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0",
                        "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder), "ANSIBLE_SSH_ARGS": f"-F {self.folder}/ssh/config", "COLUMNS": "200"}
-        return subprocess.Popen([*words, *arguments], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen([*words, *arguments], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                start_new_session=session)
 
     def play(self, playbook, *arguments, **variables):
         """Run a playbook to its end; returns exit status and output, in one line and without the folds of yaml."""

@@ -15,7 +15,7 @@ def launch_decision(states: Mapping[str, Mapping[str, Any]], run_id: str, new_ru
     """Decide what to do about a run.
 
     Args:
-        states: of every node, as module training_state returns them for `run_id`.
+        states: of every node, as module training_state returns them for `run_id`, the master first.
         run_id: the run that is asked for.
         new_run: repeat it even though it finished.
 
@@ -30,8 +30,10 @@ def launch_decision(states: Mapping[str, Mapping[str, Any]], run_id: str, new_ru
             return {"action": "refuse", "message":
                     f"Another run is in progress: {', '.join(other)} on {_names(active)}; this one would be {run_id}. "
                     "Wait for its end, or stop it with `ansible-playbook playbooks/stop.yml`, then run this again."}
-        # A node may have succeeded while another still saves its last shard.
-        dead = [name for name in idle if not (states[name]["current_run"] == run_id and states[name]["result"].get("status") == "succeeded")]
+        # A node may have succeeded while another still saves its last shard. One that has the run and does not run it (rebooted, say) is waited for, or
+        # ended by its name, by the supervisors that meet at the master's: who follows is told.
+        meets = next(iter(states)) in active
+        dead = [name for name in idle if states[name]["current_run"] != run_id or not (meets or states[name]["result"].get("status") == "succeeded")]
         if dead:
             return {"action": "refuse", "message":
                     f"Run {run_id} is half dead: it runs on {_names(active)} but not on {_names(dead)}. "
@@ -41,7 +43,9 @@ def launch_decision(states: Mapping[str, Mapping[str, Any]], run_id: str, new_ru
             return {"action": "refuse", "message":
                     f"pretrain_new_run is true, but run {run_id} is in progress on {_names(active)}. "
                     "Stop it with `ansible-playbook playbooks/stop.yml` first, or leave pretrain_new_run out to follow it."}
-        return {"action": "follow", "message": f"Run {run_id} is in progress: following it."}
+        away = [name for name in idle if states[name]["result"].get("status") != "succeeded"]
+        return {"action": "follow", "message": f"Run {run_id} is in progress: following it."
+                + (f" It does not run on {_names(away)}: the others wait for that, or end the run." if away else "")}
     ended = {name: str(state["result"].get("status", "")) for name, state in states.items()}
     if not new_run and all(status == "succeeded" for status in ended.values()):
         when = max(str(state["result"].get("finished", "")) for state in states.values())

@@ -19,8 +19,13 @@ def state(active=False, run="", status=""):
     # One node has succeeded while another still saves.
     ([state(True, "abc"), state(False, "abc", "succeeded")], False, "follow", "following it"),
     ([state(True, "abc"), state(False, "old", "succeeded")], False, "refuse", "half dead: it runs on n0 but not on n1"),
-    ([state(True, "abc"), state(False, "abc", "failed"), state(False, "abc", "succeeded")], False, "refuse", "on n0 but not on n1."),
-    ([state(True, "abc"), state(False, "abc")], False, "refuse", "half dead: it runs on n0 but not on n1"),
+    ([state(False, "abc", "failed"), state(True, "abc"), state(False, "abc", "succeeded")], False, "refuse", "on n1 but not on n0."),
+    ([state(False, "abc"), state(True, "abc")], False, "refuse", "half dead: it runs on n1 but not on n0"),
+    ([state(False, "abc", "succeeded"), state(True, "abc"), state(False, "abc")], False, "refuse", "half dead: it runs on n1 but not on n2"),
+    # One is away, rebooted say: the supervisors wait for it, at the master's.
+    ([state(True, "abc"), state(False, "abc")], False, "follow", "It does not run on n1: the others wait for that"),
+    ([state(True, "abc"), state(False, "abc", "failed"), state(False, "abc", "succeeded")], False, "follow", "It does not run on n1: the others"),
+    ([state(True, "abc"), state(False, "abc")], True, "refuse", "pretrain_new_run is true, but run abc is in progress"),
     ([state(True, "old"), state(True, "old")], False, "refuse", "Another run is in progress: old on n0, n1"),
 ])
 def test_launch_decision(states, new_run, action, message):
