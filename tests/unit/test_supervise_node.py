@@ -184,19 +184,57 @@ def test_the_first_exception_of_a_node(tmp_path):
     assert ranks.failed(str(tmp_path), {})["reason"] == "rank 1 (local 1) failed: KeyError: 'lost' at a.py:7 in f"
 
 
-@pytest.mark.parametrize(("number", "first"), [(signal.SIGKILL, 0), (signal.SIGTERM, 1)])
-def test_a_rank_that_a_signal_killed_is_known_before_anybody_waits_for_it(tmp_path, number, first):
-    process = subprocess.Popen(["sleep", "1000"])
-    try:
+@pytest.fixture
+def ended():
+    """Starts a process and ends it by a signal; it stays a zombie, as torchrun's ranks do until it looks."""
+    started = []
+
+    def end(number):
+        process = subprocess.Popen(["sleep", "1000"])
+        started.append(process)
         process.send_signal(number)
         until(lambda: processes.stat(process.pid).state == "Z", "a zombie")
-        known = {0: process.pid}
-        assert ranks.failed(str(tmp_path), known) == {"rank": 0, "reason": f"rank 0 (pid {process.pid}) was killed by {number.name}"}
-        record(tmp_path, 1, type="RuntimeError", message="connection closed by peer")
-        assert ranks.failed(str(tmp_path), known)["rank"] == first
-    finally:
-        process.kill()
+        return process.pid
+
+    yield end
+    for process in started:
         process.wait()
+
+
+def gone():
+    """The number of a process that is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_rank_that_a_signal_killed_is_known_before_anybody_waits_for_it(tmp_path, ended):
+    known = {0: ended(signal.SIGKILL)}
+    assert ranks.failed(str(tmp_path), known) == {"rank": 0, "reason": f"rank 0 (pid {known[0]}) was killed by SIGKILL"}
+    record(tmp_path, 1, type="RuntimeError", message="connection closed by peer")
+    assert ranks.failed(str(tmp_path), known)["rank"] == 0
+
+
+def test_a_rank_that_torchrun_ended_is_not_the_one_that_failed(tmp_path, ended):
+    other = {1: ended(signal.SIGTERM)}
+    # Who sent it is not known: torchrun's own words are waited for.
+    assert ranks.failed(str(tmp_path), {**other, 0: os.getpid()}) is None
+    # One that torchrun has waited for already.
+    lost = gone()
+    assert ranks.failed(str(tmp_path), {**other, 0: lost}) == {
+        "rank": 0, "reason": f"rank 0 (pid {lost}) ended without a word, and torchrun ended the others"}
+    assert ranks.failed(str(tmp_path), {**other, 0: lost, 2: gone()}) is None
+    record(tmp_path, 0, status=0, type="SystemExit")  # it had left by itself
+    assert ranks.failed(str(tmp_path), {**other, 0: lost}) is None
+    record(tmp_path, 1, type="RuntimeError", message="x")
+    assert ranks.failed(str(tmp_path), {**other, 0: lost})["rank"] == 1
+
+
+def test_a_rank_that_torchrun_had_to_kill_is_not_named(tmp_path, ended):
+    lost, stubborn = gone(), ended(signal.SIGKILL)
+    assert ranks.failed(str(tmp_path), {0: lost, 1: stubborn}) == {
+        "rank": None, "reason": f"rank 1 (pid {stubborn}) was killed by SIGKILL, after rank 0 (pid {lost}) had ended without a word"}
+    assert ranks.failed(str(tmp_path), {0: lost, 1: ended(signal.SIGSEGV)})["rank"] == 1
 
 
 def test_what_torchrun_and_the_script_say(tmp_path):

@@ -35,13 +35,13 @@ def started(folder: str, expected: int) -> dict[str, Any] | None:
     return {"of": "ranks", "first": max(ages), "last": min(ages)}
 
 
-def exceptions(folder: str) -> list[dict[str, Any]]:
-    """What the hook wrote of ranks that failed, the earliest first. A rank that left with status 0 has not."""
+def records(folder: str) -> list[dict[str, Any]]:
+    """What the hook wrote of ranks that raised or left, the earliest first."""
     found = []
     for path in glob.glob(os.path.join(glob.escape(folder), "failures", "rank*.json")):
         with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
             record = json.load(file)
-            if isinstance(record, dict) and record.get("status"):
+            if isinstance(record, dict):
                 found.append(record)
     return sorted(found, key=lambda one: float(one.get("time", 0)))
 
@@ -54,19 +54,36 @@ def failed(folder: str, known: dict[int, int]) -> dict[str, Any] | None:
         known: rank to pid, of those that have registered; kept by the caller, as a zombie has no environment to know it by.
     """
     known.update(registered(folder))
-    killed = []
+    said = records(folder)
+    wordless = {rank: f"rank {rank} (pid {pid})" for rank, pid in known.items()
+                if processes.stat(pid) is None and rank not in [record.get("rank") for record in said]}
+    killed, terminated = [], False
     for rank, pid in sorted(known.items()):
         found = processes.stat(pid)
-        if found and found.state == "Z" and os.WIFSIGNALED(found.status):
-            killed.append((os.WTERMSIG(found.status), {
-                "rank": rank, "reason": f"rank {rank} (pid {pid}) was killed by {signal_name(os.WTERMSIG(found.status))}"}))
+        if not found or found.state != "Z" or not os.WIFSIGNALED(found.status):
+            continue
+        number = os.WTERMSIG(found.status)
+        reason = f"rank {rank} (pid {pid}) was killed by {signal_name(number)}"
+        if number == signal.SIGTERM:
+            # torchrun's, after it saw a failure; or somebody's, of which torchrun tells when it looks.
+            terminated = True
+        elif number == signal.SIGKILL and wordless:
+            # By somebody, or by torchrun, for not ending on SIGTERM.
+            killed.append({"rank": None, "reason": f"{reason}, after {', '.join(wordless.values())} had ended without a word"})
+        else:
+            killed.append({"rank": rank, "reason": reason})
     raised = []
-    for record in exceptions(folder):
-        where = f" at {record['where']}" if record.get("where") else ""
-        said = f"{record.get('type', '')}: {record.get('message', '')}".strip(": ")
-        raised.append({"rank": record.get("rank"), "reason": f"rank {record.get('rank')} (local {record.get('local_rank')}) failed: {said[:300]}{where}"})
-    # No peer kills a rank, but a killed one lets its peers fail; SIGTERM is torchrun's, after it saw a failure.
-    first = [one for number, one in killed if number != signal.SIGTERM] + raised + [one for number, one in killed if number == signal.SIGTERM]
+    for record in said:
+        if record.get("status"):
+            where = f" at {record['where']}" if record.get("where") else ""
+            words = f"{record.get('type', '')}: {record.get('message', '')}".strip(": ")
+            raised.append({"rank": record.get("rank"), "reason": f"rank {record.get('rank')} (local {record.get('local_rank')}) failed: {words[:300]}{where}"})
+    # No peer kills a rank, but a killed one lets its peers fail.
+    first = killed + raised
+    if not first and terminated and len(wordless) == 1:
+        # torchrun waited for it before anybody saw how it ended.
+        rank, name = next(iter(wordless.items()))
+        return {"rank": rank, "reason": f"{name} ended without a word, and torchrun ended the others"}
     return first[0] if first else None
 
 
