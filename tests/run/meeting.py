@@ -96,6 +96,8 @@ def clock_jumps(_: None) -> Told:
         _kill_one(some, "n1", told)
         now = some.training(8)
         expect(now["generation"] == first["generation"] + 1 and len(now["order"]) == 1, "nothing else happens", now["order"])
+        times = [float(json.loads(line)["time"]) for line in (some.folder / "n0/supervise/journal.jsonl").read_text(encoding="utf-8").splitlines()]
+        expect(max(times) - min(times) > 3000, "the master's clock did jump", times)
         some.ask(what="stop")
         expect(some.end() == [3] * 3, "all end")
     return told

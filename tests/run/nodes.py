@@ -102,9 +102,9 @@ class Player:
         words = ["podman", "exec", "--interactive", self.instance(node), "bash", "-c", command]
         return subprocess.run(words, input=given, env=environment(), capture_output=True, text=True, check=False, timeout=120).stdout
 
-    def cut(self, node: str, other: str) -> None:
-        """What this node sends to the other is lost without a word."""
-        self.root(node, f"ip route add blackhole {self.nodes[other].address}")
+    def cut(self, node: str, other: str) -> str:
+        """What this node sends to the other is lost."""
+        return self.root(node, f"ip route add blackhole {self.nodes[other].address}")
 
     def mend(self) -> None:
         """Whatever a case has left: nothing is cut, frozen or off."""
