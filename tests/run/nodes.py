@@ -60,6 +60,12 @@ class Told:
     saw: str = ""
 
 
+def _wanted(more: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a launch."""
+    environment = {**ENVIRONMENT, "STANDIN_ITERATION_SECONDS": 0.7, **more.get("pretrain_environment_extra", {})}
+    return {**VARIABLES, **more, "pretrain_environment_extra": environment}
+
+
 class Player:
     """Plays the cases; a training that goes on is used by the next case with the same launch."""
 
@@ -154,17 +160,19 @@ class Player:
         """Start a playbook as a user would, in a session of its own."""
         return Controller(self.site.start(playbook, session=True, **variables))
 
+    def launch(self, **more: Any) -> None:
+        """A new training with these variables, begun and followed."""
+        self.told = Told()
+        self.finish()
+        self.launched = _wanted(more)
+        self.controller = self.start("playbooks/pretrain.yml", **self.launched)
+        self._begun()
+
     def training(self, saved: bool = True, **more: Any) -> dict[str, Any]:
         """A training with these variables that gets on: the one that runs, or a new one. With `saved` it has strikes left, and a checkpoint."""
         self.told = Told()
-        wanted = {**VARIABLES, **more}
-        wanted["pretrain_environment_extra"] = {**ENVIRONMENT, "STANDIN_ITERATION_SECONDS": 0.7, **more.get("pretrain_environment_extra", {})}
-        goes_on = wanted == self.launched and self.controller and not self.controller.over and self.ask().get("state") == "running"
-        if not goes_on:
-            self.finish()
-            self.launched = wanted
-            self.controller = self.start("playbooks/pretrain.yml", **wanted)
-            self._begun()
+        if _wanted(more) != self.launched or not self.controller or self.controller.over or self.ask().get("state") != "running":
+            self.launch(**more)
         return self.until(lambda told: told["state"] == "running" and (told["training"]["iteration"] or 0) >= 1
                           and (not saved or (told["checkpoint"]["newest"] and not told["strikes"] and self._newer(told))), "a training that gets on")
 
