@@ -14,8 +14,7 @@ from typing import Any
 from rehearsal.supervisors import Cluster, until
 from tests.playing import PROJECT
 from tests.run.controller import Missed, expect
-from tests.run.nodes import Told
-from tests.run.table import CASES, Case, case
+from tests.run.table import CASES, Case, Told, case
 
 #: nothing keeps the nodes of a fake training in step: their checkpoints must not be far apart
 LONG = {"iterations": 100000, "seconds": 0.2, "save_every": 25}

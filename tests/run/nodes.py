@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,6 +17,7 @@ from rehearsal import containers
 from rehearsal.containers.podman import environment
 from tests.playing import ENVIRONMENT, PROJECT, UNIT, WORKSPACE, Site
 from tests.run.controller import PATIENCE, Controller, Missed, expect
+from tests.run.table import Told
 
 RUN = f"{WORKSPACE}/runs/current"
 #: of the supervisors, seconds: what no site sets, shorter here (docs/run.md, config.json)
@@ -52,14 +53,6 @@ class Struck:
         return int(self.before["generation"])
 
 
-@dataclass
-class Told:
-    """What a case has to show: named seconds, and what the user saw."""
-
-    seconds: list[str] = field(default_factory=list)
-    saw: str = ""
-
-
 def _wanted(more: dict[str, Any]) -> dict[str, Any]:
     """The variables of a launch."""
     environment = {**ENVIRONMENT, "STANDIN_ITERATION_SECONDS": 0.7, **more.get("pretrain_environment_extra", {})}
@@ -92,7 +85,9 @@ class Player:
         return str(self.nodes[node].instance)
 
     def converge(self) -> None:
-        """Bring them to where a training can be launched, as a user would."""
+        """Bring them to where a training can be launched, as a user would; unless that was done before."""
+        if all(self.root(name, f"ls /etc/systemd/system/{UNIT}.d/times.conf") for name in self.nodes):
+            return
         status, output = self.site.play("site.yml", "--skip-tags", "launch")
         expect(status == 0, "site.yml failed", output[-2000:])
 
@@ -173,12 +168,8 @@ class Player:
         self.told = Told()
         if _wanted(more) != self.launched or not self.controller or self.controller.over or self.ask().get("state") != "running":
             self.launch(**more)
-        return self.until(lambda told: told["state"] == "running" and (told["training"]["iteration"] or 0) >= 1
-                          and (not saved or (told["checkpoint"]["newest"] and not told["strikes"] and self._newer(told))), "a training that gets on")
-
-    @staticmethod
-    def _newer(told: dict[str, Any]) -> bool:
-        return int(told["checkpoint"]["newest"]) > int(told["training"]["loaded"] or 0)
+        return self.until(lambda told: told["state"] == "running" and (told["training"]["iteration"] or 0) >= 1 and (
+            not saved or (not told["strikes"] and told["checkpoint"]["newest"] > (told["training"]["loaded"] or 0))), "a training that gets on")
 
     def _begun(self) -> None:
         """Wait until the launch is there, not a run before it."""
