@@ -26,7 +26,7 @@ def storm(play: Player) -> None:
     kept = play.folder / "on_end.json"
     kept.unlink(missing_ok=True)
     begun = time.time()
-    play.training(saved=False, pretrain_max_restarts=2, plan_save_interval=1000, pretrain_on_end=f"cat >{kept}",
+    play.launch(pretrain_max_restarts=2, plan_save_interval=1000, pretrain_on_end=f"cat >{kept}",
                   pretrain_environment_extra=fault("exception", "3", "2"))
     verdict = play.ended(begun, 1, "Gave up: 3 starts in a row brought no new checkpoint", "node2", [3])
     expect(verdict["generation"] == 2 and verdict["restarts"] == 2, "three starts", verdict["generation"])
@@ -45,8 +45,7 @@ def storm_with_checkpoints(play: Player) -> None:
 
 @case("a rank hangs after iteration 3; no restart is allowed")
 def hang(play: Player) -> None:
-    begun = time.time()
-    play.training(saved=False, pretrain_environment_extra=fault("hang", "2", "3"))
+    play.launch(pretrain_environment_extra=fault("hang", "2", "3"))
     play.until(lambda told: (told["training"]["iteration"] or 0) >= 3, "iteration 3")
     begun = time.time()
     play.ended(begun, 1, "global rank 2 on node2", "node2", [2], HANG, "hang")
@@ -59,7 +58,8 @@ def gone_for_good(play: Player) -> None:
     with afterwards(play.mend):
         assert play.controller
         play.controller.end()
-    play.root("node2", f"systemctl stop {UNIT}")
+    # It has come back by itself, and finds nobody.
+    _stop(play)
     play.ended(struck.at, 1, "not ready within 20 s", "node2", [])
 
 

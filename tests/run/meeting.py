@@ -14,8 +14,7 @@ from typing import Any
 from rehearsal.supervisors import Cluster, until
 from tests.playing import PROJECT
 from tests.run.controller import Missed, expect
-from tests.run.nodes import Told
-from tests.run.table import CASES, Case, case
+from tests.run.table import CASES, Case, Told, case
 
 #: nothing keeps the nodes of a fake training in step: their checkpoints must not be far apart
 LONG = {"iterations": 100000, "seconds": 0.2, "save_every": 25}
@@ -96,6 +95,8 @@ def clock_jumps(_: None) -> Told:
         _kill_one(some, "n1", told)
         now = some.training(8)
         expect(now["generation"] == first["generation"] + 1 and len(now["order"]) == 1, "nothing else happens", now["order"])
+        times = [float(json.loads(line)["time"]) for line in (some.folder / "n0/supervise/journal.jsonl").read_text(encoding="utf-8").splitlines()]
+        expect(max(times) - min(times) > 3000, "the master's clock did jump", times)
         some.ask(what="stop")
         expect(some.end() == [3] * 3, "all end")
     return told

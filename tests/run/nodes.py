@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,6 +17,7 @@ from rehearsal import containers
 from rehearsal.containers.podman import environment
 from tests.playing import ENVIRONMENT, PROJECT, UNIT, WORKSPACE, Site
 from tests.run.controller import PATIENCE, Controller, Missed, expect
+from tests.run.table import Told
 
 RUN = f"{WORKSPACE}/runs/current"
 #: of the supervisors, seconds: what no site sets, shorter here (docs/run.md, config.json)
@@ -52,12 +53,10 @@ class Struck:
         return int(self.before["generation"])
 
 
-@dataclass
-class Told:
-    """What a case has to show: named seconds, and what the user saw."""
-
-    seconds: list[str] = field(default_factory=list)
-    saw: str = ""
+def _wanted(more: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a launch."""
+    environment = {**ENVIRONMENT, "STANDIN_ITERATION_SECONDS": 0.7, **more.get("pretrain_environment_extra", {})}
+    return {**VARIABLES, **more, "pretrain_environment_extra": environment}
 
 
 class Player:
@@ -86,7 +85,9 @@ class Player:
         return str(self.nodes[node].instance)
 
     def converge(self) -> None:
-        """Bring them to where a training can be launched, as a user would."""
+        """Bring them to where a training can be launched, as a user would; unless that was done before."""
+        if all(self.root(name, f"ls /etc/systemd/system/{UNIT}.d/times.conf") for name in self.nodes):
+            return
         status, output = self.site.play("site.yml", "--skip-tags", "launch")
         expect(status == 0, "site.yml failed", output[-2000:])
 
@@ -102,9 +103,9 @@ class Player:
         words = ["podman", "exec", "--interactive", self.instance(node), "bash", "-c", command]
         return subprocess.run(words, input=given, env=environment(), capture_output=True, text=True, check=False, timeout=120).stdout
 
-    def cut(self, node: str, other: str) -> None:
-        """What this node sends to the other is lost without a word."""
-        self.root(node, f"ip route add blackhole {self.nodes[other].address}")
+    def cut(self, node: str, other: str) -> str:
+        """What this node sends to the other is lost."""
+        return self.root(node, f"ip route add blackhole {self.nodes[other].address}")
 
     def mend(self) -> None:
         """Whatever a case has left: nothing is cut, frozen or off."""
@@ -154,23 +155,21 @@ class Player:
         """Start a playbook as a user would, in a session of its own."""
         return Controller(self.site.start(playbook, session=True, **variables))
 
+    def launch(self, **more: Any) -> None:
+        """A new training with these variables, begun and followed."""
+        self.told = Told()
+        self.finish()
+        self.launched = _wanted(more)
+        self.controller = self.start("playbooks/pretrain.yml", **self.launched)
+        self._begun()
+
     def training(self, saved: bool = True, **more: Any) -> dict[str, Any]:
         """A training with these variables that gets on: the one that runs, or a new one. With `saved` it has strikes left, and a checkpoint."""
         self.told = Told()
-        wanted = {**VARIABLES, **more}
-        wanted["pretrain_environment_extra"] = {**ENVIRONMENT, "STANDIN_ITERATION_SECONDS": 0.7, **more.get("pretrain_environment_extra", {})}
-        goes_on = wanted == self.launched and self.controller and not self.controller.over and self.ask().get("state") == "running"
-        if not goes_on:
-            self.finish()
-            self.launched = wanted
-            self.controller = self.start("playbooks/pretrain.yml", **wanted)
-            self._begun()
-        return self.until(lambda told: told["state"] == "running" and (told["training"]["iteration"] or 0) >= 1
-                          and (not saved or (told["checkpoint"]["newest"] and not told["strikes"] and self._newer(told))), "a training that gets on")
-
-    @staticmethod
-    def _newer(told: dict[str, Any]) -> bool:
-        return int(told["checkpoint"]["newest"]) > int(told["training"]["loaded"] or 0)
+        if _wanted(more) != self.launched or not self.controller or self.controller.over or self.ask().get("state") != "running":
+            self.launch(**more)
+        return self.until(lambda told: told["state"] == "running" and (told["training"]["iteration"] or 0) >= 1 and (
+            not saved or (not told["strikes"] and told["checkpoint"]["newest"] > (told["training"]["loaded"] or 0))), "a training that gets on")
 
     def _begun(self) -> None:
         """Wait until the launch is there, not a run before it."""

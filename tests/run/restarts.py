@@ -98,7 +98,7 @@ def freeze_master_long(play: Player) -> None:
         time.sleep(0.2)
     stopped = time.time() - struck.at
     play.root("node1", f"kill -CONT {pid}")
-    play.restarted(struck, "node2", None, "the hub was not heard")
+    play.restarted(struck, "node1", None, "its supervisor did not get on for")
     play.told.seconds.insert(0, f"node2 stopped itself at {stopped:.1f} (= orphan {TIMES['orphan']} + {stopped - TIMES['orphan']:.1f})")
 
 

@@ -1,7 +1,7 @@
 """The cases of ``make test-run``, and what became of them as a table."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Sequence
 
 #: characters of what the user saw that the table shows
@@ -34,6 +34,14 @@ class Result:
     seconds: str
     saw: str
     wrong: str = ""
+
+
+@dataclass
+class Told:
+    """What a case has to show: named seconds, and what the user saw."""
+
+    seconds: list[str] = field(default_factory=list)
+    saw: str = ""
 
 
 CASES: list[Case] = []

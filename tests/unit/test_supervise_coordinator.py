@@ -137,6 +137,27 @@ def test_a_hub_that_was_frozen_blames_nobody(fleet):
     assert [event["event"] for event in fleet.c.events if event["event"] == "gap"] == ["gap"]
 
 
+def test_who_stopped_as_a_frozen_hub_was_not_heard_is_not_blamed(fleet):
+    fleet.running()
+    fleet.time += 57
+    fleet.say("n1", phase="stopped")
+    assert fleet.c.culprit["node"] == "n0"
+    assert fleet.c.cause == "n0: its supervisor did not get on for 57 s (frozen, or starved), and n1 stopped its script"
+    # Too short for that, or long ago: it stopped for another reason.
+    for seconds in (50, 3600):
+        again = Fleet(config(max_restarts=1))
+        again.running()
+        again.time += seconds
+        again.c.tick()
+        if seconds > 60:
+            again.say("n0", failed={"rank": 0, "reason": "x"})
+            again.stopped()
+            again.wait(60)
+            again.running()
+        again.say("n1", phase="stopped")
+        assert again.c.cause == "n1: it stopped its script by itself"
+
+
 def test_stopping_waits_for_all_that_live(fleet):
     fleet.running()
     fleet.say("n1", failed={"rank": 1, "reason": "x"})

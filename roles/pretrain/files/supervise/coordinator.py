@@ -26,7 +26,9 @@ class Coordinator:
 
     def __init__(self, config: Config, clock: Callable[[], float], epoch: str, kept: Mapping[str, Any]) -> None:
         self.config, self.times, self.epoch, self._clock = config, config.times, epoch, clock
-        self.lag, self._looked = 0.0, clock()
+        #: seconds that this process was frozen or starved: in all, and the longest time in a generation
+        self.lag = self._frozen = 0.0
+        self._looked = clock()
         now = self.began = self.since = self.now()
         self.nodes, self.pace = Nodes(config.nodes, now), Pace(config, now)
         self.version, self.phase, self.cause = 1, str(kept.get("phase", FORMING)), str(kept.get("cause", ""))
@@ -55,6 +57,7 @@ class Coordinator:
         gap, self._looked = now - self._looked, now
         if gap > GAP:
             self.lag += gap
+            self._frozen = max(self._frozen, gap)
             self.events.append({"event": "gap", "seconds": round(gap, 1), "at": round(now - self.lag - self.began, 3)})
         return now - self.lag
 
@@ -122,7 +125,12 @@ class Coordinator:
         elif leaves and not old.get("leaving"):
             self._fail(name, leaves, None)
         elif self.phase == RUNNING and report["phase"] not in (phases.READY, phases.RUNNING, phases.EXITED):
-            self._fail(name, report["reason"] or "it stopped its script by itself", None)
+            if self._frozen + 2 * self.times.beat >= self.times.orphan:
+                # It did as it must: it could not hear this process.
+                words = f"its supervisor did not get on for {self._frozen:.0f} s (frozen, or starved), and {name} stopped its script"
+                self._fail(self.config.nodes[0], words, None)
+            else:
+                self._fail(name, report["reason"] or "it stopped its script by itself", None)
         if report["stacks"] is not None and self.phase == DUMPING:
             self._stacks[name] = report["stacks"]
 
@@ -185,7 +193,7 @@ class Coordinator:
                 self._end(FAILED, self._after_failure(f"{was} on all nodes ({where or 'there is none'}). Nothing is started from the beginning by itself"))
                 return
             self._event("load", iteration=self.load, beginning=not self.load)
-        self.ran, self.rose = True, False
+        self.ran, self.rose, self._frozen = True, False, 0.0
         self.pace.begin(now, self.load)
         self._stacks = {}
         self._go(RUNNING, self.cause)
