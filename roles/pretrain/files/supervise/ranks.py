@@ -57,7 +57,8 @@ def failed(folder: str, known: dict[int, int]) -> dict[str, Any] | None:
     said = records(folder)
     wordless = {rank: f"rank {rank} (pid {pid})" for rank, pid in known.items()
                 if processes.stat(pid) is None and rank not in [record.get("rank") for record in said]}
-    killed, terminated = [], False
+    killed: list[dict[str, Any]] = []
+    terminated = False
     for rank, pid in sorted(known.items()):
         found = processes.stat(pid)
         if not found or found.state != "Z" or not os.WIFSIGNALED(found.status):
