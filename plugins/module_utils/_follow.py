@@ -63,10 +63,13 @@ class Follower:
         self._shown: tuple[int, int] = (int(kept.get("shown", [-1, 0])[0]), int(kept.get("shown", [-1, 0])[1]))
         self._warned: list[str] = [str(one) for one in kept.get("warned", [])]
         self._stale = bool(kept.get("stale"))
+        #: the last generation whose end was told with its cause
+        self._ended = int(kept.get("ended", -1))
 
     def kept(self) -> dict[str, Any]:
         """What another follower goes on from."""
-        return {"after": self.after, "known": self.known, "seen": self.seen, "shown": list(self._shown), "warned": self._warned, "stale": self._stale}
+        return {"after": self.after, "known": self.known, "seen": self.seen, "shown": list(self._shown), "warned": self._warned, "stale": self._stale,
+                "ended": self._ended}
 
     def take(self, status: Mapping[str, Any]) -> list[Words]:
         """What a status tells that was not told yet."""
@@ -75,6 +78,7 @@ class Follower:
         anew = bool(self.known) and news["epoch"] != self.known.get("epoch")
         if (news["state"], news["generation"]) != (self.known.get("state"), self.known.get("generation")) and news["state"] != "done":
             said += [Words("state", text) for text in self._state(status)]
+            self._ended = int(status.get("generation") or 0) - (news["state"] not in ("stopping", "dumping"))
         if anew and news["state"] != "done":
             # The hub counts its lines from 1 again: these are not those that were asked for.
             self.after, self.behind = 0, True
@@ -113,7 +117,9 @@ class Follower:
             return [f"{run}: {'starts again' if generation else 'starts'} (generation {generation}{why}); {ready} of {count} nodes are ready"]
         if state == "running":
             times = f", {status['restarts']} restart{'' if status['restarts'] == 1 else 's'} so far" if status.get("restarts") else ""
-            return [f"{run}: runs on {count} nodes{restarted_from(status.get('training') or {})} (generation {generation}{times})"]
+            # Between two questions it may have stopped and begun again.
+            why = f", after: {cause}" if cause and generation > self._ended + 1 else ""
+            return [f"{run}: runs on {count} nodes{restarted_from(status.get('training') or {})} (generation {generation}{times}{why})"]
         if state == "dumping":
             return [f"{run}: does not get on: {cause}; the stacks of all ranks are written"]
         return [f"{run}: is being stopped: {cause}"] if state == "stopping" else [f"{run}: {state}"]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any, Callable, Iterator
 
 #: what a thing may take that must come at all: the machine may be busy
@@ -29,15 +30,18 @@ def expect(condition: Any, words: str, *seen: Any) -> None:
 class Controller:
     """A playbook that a user has started, with the time of each line that it prints."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process, self.lines = process, list[tuple[float, str]]()
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process, self.lines, self._log = process, list[tuple[float, str]](), log
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append((time.time(), line.rstrip("\n")))
+        with self._log.open("a", encoding="utf-8") as log:
+            for line in self.process.stdout:
+                self.lines.append((time.time(), line.rstrip("\n")))
+                log.write(f"{time.strftime('%H:%M:%S')} {line}")
+                log.flush()
 
     @property
     def over(self) -> bool:

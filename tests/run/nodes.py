@@ -88,7 +88,9 @@ class Player:
         """Bring them to where a training can be launched, as a user would; unless that was done before."""
         if all(self.root(name, f"ls /etc/systemd/system/{UNIT}.d/times.conf") for name in self.nodes):
             return
-        status, output = self.site.play("site.yml", "--skip-tags", "launch")
+        # With the plan of the launches: the index cache is that of its samples.
+        plan = {name: value for name, value in VARIABLES.items() if name.startswith("plan_")}
+        status, output = self.site.play("site.yml", "--skip-tags", "launch", **plan)
         expect(status == 0, "site.yml failed", output[-2000:])
 
     def shorten(self) -> None:
@@ -153,7 +155,7 @@ class Player:
 
     def start(self, playbook: str, **variables: Any) -> Controller:
         """Start a playbook as a user would, in a session of its own."""
-        return Controller(self.site.start(playbook, session=True, **variables))
+        return Controller(self.site.start(playbook, session=True, **variables), self.folder / "controllers.log")
 
     def launch(self, **more: Any) -> None:
         """A new training with these variables, begun and followed."""
@@ -175,7 +177,7 @@ class Player:
         """Wait until the launch is there, not a run before it."""
         assert self.controller
         deadline = time.monotonic() + 2 * PATIENCE
-        while not any("Follow | Follow the training" in line for _, line in self.controller.lines):
+        while not any("Follow | Say how to follow again" in line for _, line in self.controller.lines):
             expect(not self.controller.over, "the launch failed", self.controller.text()[-1500:])
             expect(time.monotonic() < deadline, "the launch did not come", self.controller.text()[-1500:])
             time.sleep(0.2)

@@ -69,6 +69,23 @@ def test_it_asks_until_the_end_and_says_each_iteration_once(follow):
     assert "lines" not in found["status"]
 
 
+def test_a_restart_between_two_questions_is_told_with_its_cause_once(follow):
+    again = {"generation": 1, "restarts": 1, "cause": "n1: rank 0 died"}
+    found, _, said = follow([answer(), answer(**again), answer(state="stopping", generation=1, restarts=1, cause="n2: not heard"),
+                             answer(**{**again, "generation": 2, "restarts": 2, "cause": "n2: not heard"})]
+                            + [AnsibleConnectionFailure("gone")] * 2)
+    assert said[:4] == [
+        "Run abc: runs on 2 nodes (generation 0)", "Run abc: runs on 2 nodes (generation 1, 1 restart so far, after: n1: rank 0 died)",
+        "Run abc: is being stopped: n2: not heard", "Run abc: runs on 2 nodes (generation 2, 2 restarts so far)"]
+    # The next node's follower goes on from there.
+    _, _, said = follow([answer(state="forming", generation=3, restarts=3, cause="n2: not heard"),
+                         answer(generation=3, restarts=3, cause="n2: not heard"), answer(generation=4, restarts=4, cause="n2: not heard"),
+                         answer(state="done")], previous=found)
+    assert said[:3] == [
+        "Run abc: starts again (generation 3, after: n2: not heard); 1 of 2 nodes are ready", "Run abc: runs on 2 nodes (generation 3, 3 restarts so far)",
+        "Run abc: runs on 2 nodes (generation 4, 4 restarts so far, after: n2: not heard)"]
+
+
 def test_a_node_that_is_lost_for_a_moment_is_asked_again(follow):
     for trouble in (AnsibleConnectionFailure("gone"), {"unreachable": True, "msg": "gone"}, {"failed": True, "msg": "gone"}, {},
                     {"run_id": "abc", "status": {}, "error": "no supervisor answers"}):
