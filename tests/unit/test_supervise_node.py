@@ -199,6 +199,29 @@ def test_a_rank_that_a_signal_killed_is_known_before_anybody_waits_for_it(tmp_pa
         process.wait()
 
 
+def test_a_rank_whose_end_torchrun_saw_first_is_blamed_not_those_that_it_stopped(tmp_path):
+    some = [subprocess.Popen(["sleep", "1000"]) for _ in range(3)]
+    try:
+        some[1].kill()
+        some[1].wait()  # as torchrun does
+        known = {rank: process.pid for rank, process in enumerate(some)}
+        assert ranks.failed(str(tmp_path), known) is None, "it may have ended well"
+        some[0].terminate()
+        until(lambda: processes.stat(some[0].pid).state == "Z", "a zombie")
+        assert ranks.failed(str(tmp_path), known) == {
+            "rank": 1, "reason": f"rank 1 (pid {some[1].pid}) ended without a word (killed?), and torchrun stopped the others"}
+        some[2].kill()
+        some[2].wait()
+        found = ranks.failed(str(tmp_path), known)
+        assert found["rank"] is None and found["reason"].startswith("ranks 1, 2 ended without a word")
+        record(tmp_path, 1, type="ValueError", message="x")
+        assert ranks.failed(str(tmp_path), known)["reason"] == "rank 1 (local 1) failed: ValueError: x"
+    finally:
+        for process in some:
+            process.kill()
+            process.wait()
+
+
 def test_what_torchrun_and_the_script_say(tmp_path):
     assert ranks.torchrun_says(str(tmp_path)) is None and ranks.last_words(str(tmp_path), str(tmp_path / "none")) == ""
     (tmp_path / "train.log").write_text(

@@ -54,9 +54,11 @@ def failed(folder: str, known: dict[int, int]) -> dict[str, Any] | None:
         known: rank to pid, of those that have registered; kept by the caller, as a zombie has no environment to know it by.
     """
     known.update(registered(folder))
-    killed = []
+    killed, gone = [], []
     for rank, pid in sorted(known.items()):
         found = processes.stat(pid)
+        if found is None:
+            gone.append(rank)
         if found and found.state == "Z" and os.WIFSIGNALED(found.status):
             killed.append((os.WTERMSIG(found.status), {
                 "rank": rank, "reason": f"rank {rank} (pid {pid}) was killed by {signal_name(os.WTERMSIG(found.status))}"}))
@@ -66,7 +68,11 @@ def failed(folder: str, known: dict[int, int]) -> dict[str, Any] | None:
         said = f"{record.get('type', '')}: {record.get('message', '')}".strip(": ")
         raised.append({"rank": record.get("rank"), "reason": f"rank {record.get('rank')} (local {record.get('local_rank')}) failed: {said[:300]}{where}"})
     # No peer kills a rank, but a killed one lets its peers fail; SIGTERM is torchrun's, after it saw a failure.
-    first = [one for number, one in killed if number != signal.SIGTERM] + raised + [one for number, one in killed if number == signal.SIGTERM]
+    first = [one for number, one in killed if number != signal.SIGTERM] + raised
+    if killed and gone and not first:
+        names = f"rank {gone[0]} (pid {known[gone[0]]})" if len(gone) == 1 else f"ranks {', '.join(map(str, gone[:4]))}"
+        return {"rank": gone[0] if len(gone) == 1 else None, "reason": f"{names} ended without a word (killed?), and torchrun stopped the others"}
+    first += [one for _, one in killed]
     return first[0] if first else None
 
 
