@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 #: what a thing may take that must come at all: the machine may be busy
-PATIENCE = 240.0
+PATIENCE = 900.0
 _ITERATION = re.compile(r"^\S+: iteration +\d+/")
 _OF_ANSIBLE = re.compile(r"^(TASK|PLAY|ok:|changed:|skipping:|included:|RUNNING|\{|\}|\s|$|ASYNC|NO MORE|PLAYBOOK)")
 

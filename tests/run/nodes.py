@@ -176,7 +176,7 @@ class Player:
     def _begun(self) -> None:
         """Wait until the launch is there, not a run before it."""
         assert self.controller
-        deadline = time.monotonic() + 2 * PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not any("Follow | Say how to follow again" in line for _, line in self.controller.lines):
             expect(not self.controller.over, "the launch failed", self.controller.text()[-1500:])
             expect(time.monotonic() < deadline, "the launch did not come", self.controller.text()[-1500:])
@@ -237,7 +237,7 @@ class Player:
     def heard(self, condition: Callable[[str], Any], since: float) -> None:
         """The user was told so."""
         assert self.controller
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not condition(self.controller.text(since)):
             expect(time.monotonic() < deadline and not self.controller.over, "the user was not told", self.controller.text(since)[-1500:])
             time.sleep(0.3)

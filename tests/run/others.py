@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from tests.playing import UNIT, WORKSPACE
-from tests.run.controller import afterwards, expect
+from tests.run.controller import PATIENCE, afterwards, expect
 from tests.run.nodes import GRACE, RUN, Player
 from tests.run.restarts import AGAIN
 from tests.run.table import case
@@ -48,7 +48,7 @@ def controller_gone(play: Player) -> None:
     play.controller = play.start("playbooks/follow_training.yml", pretrain_poll_seconds=2)
     words = f"runs on 2 nodes from iteration {told['training']['loaded']} (generation {told['generation']}, {told['restarts']} restart"
     play.heard(lambda text: words in text, since)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(play.controller.iterations(since)) < 2:
         expect(time.monotonic() < deadline, "the newcomer is told iterations", play.controller.text()[-800:])
         time.sleep(0.2)
@@ -64,7 +64,7 @@ def second_controller(play: Player) -> None:
     expect(status == 0 and before["run"] in output and "node2" in output, "the status is shown", output[-800:])
     second = play.start("playbooks/pretrain.yml", **{**play.launched, "pretrain_new_run": False})
     with afterwards(second.kill):
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + PATIENCE
         while len(second.iterations(since)) < 2:
             expect(time.monotonic() < deadline and not second.over, "it follows the same run", second.text()[-1200:])
             time.sleep(0.2)
@@ -88,7 +88,7 @@ def controller_cut(play: Player) -> None:
         play.heard(lambda text: "node1 does not answer" in text, struck.at)
         since = time.time()
         assert play.controller
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not play.controller.iterations(since):
             expect(time.monotonic() < deadline, "another node is asked", play.controller.text(struck.at)[-800:])
             time.sleep(0.2)
@@ -177,7 +177,7 @@ def by_hand(play: Player) -> None:
     for name in play.nodes:
         play.root(name, f"rm -rf {checkpoints}/iter_* {checkpoints}/latest*; runuser -u ascend -- bash -c "
                         f"'setsid bash {RUN}/pretrain_mixtral.sh >/tmp/by_hand.txt 2>&1 </dev/null &'")
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while not play.root("node2", f"grep -aE 'iteration +3/' {RUN}/train.log"):
         expect(time.monotonic() < deadline, "it trains", play.root("node2", "tail -5 /tmp/by_hand.txt"))
         time.sleep(1)
@@ -214,7 +214,7 @@ def replaced(play: Player) -> None:
     hosts.write_text(keys, encoding="utf-8")
     since = time.time()
     play.controller = play.start("site.yml", **wanted, pretrain_resume=True)
-    deadline = time.monotonic() + 1800
+    deadline = time.monotonic() + 4 * PATIENCE
     while not play.controller.iterations(since):
         expect(not play.controller.over and time.monotonic() < deadline, "site.yml with pretrain_resume goes on", play.controller.text()[-2500:])
         time.sleep(1)

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from tests.playing import UNIT
-from tests.run.controller import expect
+from tests.run.controller import PATIENCE, expect
 from tests.run.nodes import HANG, TIMES, Player, Struck
 from tests.run.table import case
 
@@ -16,7 +16,7 @@ AGAIN: dict[str, Any] = {"pretrain_max_restarts": 1}
 def _kill_rank(play: Player, node: str, rank: int) -> None:
     play.training(**AGAIN)
     struck = play.strike(node, f"kill -KILL {play.ranks(node)[rank]}")
-    play.restarted(struck, node, rank, "was killed by SIGKILL")
+    play.restarted(struck, node, rank, "killed")
 
 
 @case("SIGKILL to rank 0, on the master")
@@ -92,7 +92,7 @@ def freeze_master_long(play: Player) -> None:
     play.training(**AGAIN)
     pid = play.supervisor("node1")
     struck = play.strike("node1", f"kill -STOP {pid}")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while play.ranks("node2"):
         expect(time.monotonic() < deadline, "the last node stops itself")
         time.sleep(0.2)
@@ -106,7 +106,7 @@ def _split(play: Player, ways: list[tuple[str, str]]) -> Struck:
     play.training(**AGAIN)
     struck = play.strike("node1", "true", lambda: [play.cut(*way) for way in ways])
     play.until(lambda told: told["state"] in ("stopping", "forming"), "the split is noticed")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while play.ranks("node2"):
         expect(time.monotonic() < deadline, "the cut-off node stops itself")
         time.sleep(0.2)

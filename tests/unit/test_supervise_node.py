@@ -222,7 +222,7 @@ def test_a_rank_that_torchrun_ended_is_not_the_one_that_failed(tmp_path, ended):
     # One that torchrun has waited for already.
     lost = gone()
     assert ranks.failed(str(tmp_path), {**other, 0: lost}) == {
-        "rank": 0, "reason": f"rank 0 (pid {lost}) ended without a word, and torchrun ended the others"}
+        "rank": 0, "reason": f"rank 0 (pid {lost}) ended without a word (killed?), and torchrun stopped the others"}
     assert ranks.failed(str(tmp_path), {**other, 0: lost, 2: gone()}) is None
     record(tmp_path, 0, status=0, type="SystemExit")  # it had left by itself
     assert ranks.failed(str(tmp_path), {**other, 0: lost}) is None

@@ -84,7 +84,7 @@ def failed(folder: str, known: dict[int, int]) -> dict[str, Any] | None:
     if not first and terminated and len(wordless) == 1:
         # torchrun waited for it before anybody saw how it ended.
         rank, name = next(iter(wordless.items()))
-        return {"rank": rank, "reason": f"{name} ended without a word, and torchrun ended the others"}
+        return {"rank": rank, "reason": f"{name} ended without a word (killed?), and torchrun stopped the others"}
     return first[0] if first else None
 
 
