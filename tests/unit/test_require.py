@@ -77,6 +77,22 @@ def test_a_missing_user_is_named_with_who_makes_it(tmp_path):
     assert "node1 lacks user nobody-of-that-name (made by playbooks/node_base.yml)." in output
 
 
+def test_storage_that_does_not_answer_holds_nobody(tmp_path, monkeypatch):
+    """As role data_share meets it when it is to open the server's firewall: it needs none of these files."""
+    (tmp_path / "node1/Megatron-LM").mkdir(parents=True)
+    (tmp_path / "node1/Megatron-LM/pretrain_gpt.py").touch()
+    # A mount whose server is away lets `test` hang until it is killed.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/test").write_text('#!/bin/sh\ncase "$2" in *pretrain_gpt.py) exec sleep 1000 ;; esac\nexec /usr/bin/test "$@"\n')
+    (tmp_path / "bin/test").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    status, output = play(tmp_path, [require("node_base"), require("node_base", "megatron")])
+    assert status == 2
+    assert (f"node1 lacks {tmp_path}/node1/Megatron-LM/pretrain_gpt.py, which does not answer within 10 s: it lies on storage whose server is away "
+            "(made by playbooks/megatron.yml)") in output
+    assert output.count("Require | Refuse to go on without them] *") == 2, output  # the first went on
+
+
 @pytest.mark.parametrize(("arguments", "says"), [
     (("--check",), "Check mode stops here for node2"), (("--tags", "preflight"), "The preflight stops here for node2"),
     (("--tags", "preflight,dataset_preflight"), "The preflight stops here for node2"), (("--tags", "preflight,install"), None)])
