@@ -22,11 +22,11 @@ from tests.run.table import Told
 RUN = f"{WORKSPACE}/runs/current"
 #: of the supervisors, seconds: what no site sets, shorter here (docs/run.md, config.json)
 TIMES = {"beat": 1, "lost": 8, "orphan": 16, "backoff": 1}
-GRACE, FORM, HANG = 15, 60, 12
+GRACE, FORM, HANG = 15, 120, 20
 #: of every launch; the training is long enough for whatever is done to it
 VARIABLES: dict[str, Any] = {
     "pretrain_new_run": True, "pretrain_stop_timeout": GRACE, "pretrain_node_timeout": FORM, "pretrain_hang_timeout": HANG, "pretrain_poll_seconds": 2,
-    "pretrain_first_iteration_timeout": 120, "pretrain_unreachable_timeout": 90, "plan_train_iters": 5000, "plan_save_interval": 4,
+    "pretrain_first_iteration_timeout": 600, "pretrain_unreachable_timeout": 90, "plan_train_iters": 5000, "plan_save_interval": 4,
     "plan_eval_interval": 5000, "pretrain_keep_checkpoints": 3}
 #: before each start of a supervisor, as root: `current` is the run that is launched
 _SHORTER = """#!/usr/bin/python3

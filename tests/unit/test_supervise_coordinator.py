@@ -92,6 +92,29 @@ def test_the_first_failure_is_the_culprit_and_each_node_is_noted_once(fleet):
     assert fleet.c.culprit == fleet.c.order[0] and fleet.c.culprit["at"] == 1.5 and fleet.c.culprit["generation"] == 0
 
 
+LOST = "rank 0 (local 0) failed: RuntimeError: Read error [10.0.0.2]:44742: Connection reset by peer at distributed_c10d.py:3252 in all_reduce"
+
+
+def test_who_only_lost_its_peers_is_not_blamed_where_another_tells_of_more(fleet):
+    fleet.running()
+    fleet.say("n0", failed={"rank": 0, "reason": LOST})
+    assert fleet.c.phase == "stopping" and fleet.c.culprit["node"] == "n0"
+    seen = fleet.c.version
+    fleet.say("n2", failed={"rank": 4, "reason": LOST})
+    assert fleet.c.culprit["node"] == "n0", "it suffers as well"
+    fleet.say("n1", failed={"rank": 3, "reason": "rank 3 (pid 9) was killed by SIGKILL"})
+    assert (fleet.c.culprit["node"], fleet.c.culprit["rank"]) == ("n1", 3)
+    assert fleet.c.cause == "n1: rank 3 (pid 9) was killed by SIGKILL" and fleet.c.version > seen
+    assert [one["node"] for one in fleet.c.order] == ["n0", "n2", "n1"]
+
+
+def test_the_first_of_two_that_tell_of_more_stays_the_culprit(fleet):
+    fleet.running()
+    fleet.say("n0", failed={"rank": 0, "reason": "rank 0 failed: ValueError: x"})
+    fleet.say("n1", failed={"rank": 3, "reason": "rank 3 (pid 9) was killed by SIGKILL"})
+    assert fleet.c.culprit["node"] == "n0" and fleet.c.cause == "n0: rank 0 failed: ValueError: x"
+
+
 @pytest.mark.parametrize(("report", "words"), [
     ({"phase": "exited", "rc": 7}, "its script ended with status 7"),
     ({"leaving": "its machine shuts down"}, "its machine shuts down"),

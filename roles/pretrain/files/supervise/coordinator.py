@@ -273,7 +273,7 @@ class Coordinator:
         self._go(DONE, verdict if code else self.cause)
 
     def _fail(self, name: str, reason: str, rank: Any, ends: bool = False) -> None:
-        """A failure, noted once a node and generation. The first one is the culprit and stops the generation."""
+        """A failure, noted once a node and generation. The first one that did not only lose its peers is the culprit; the first one stops the generation."""
         noted = any(one["generation"] == self.generation and one["node"] == name for one in self.order)
         if self.phase not in (RUNNING, DUMPING, STOPPING) or (noted and not ends):
             return
@@ -286,6 +286,9 @@ class Coordinator:
         elif self.saving_stop:
             # The others would wait for it in their save.
             self.culprit, self.since, self.version = entry, self.now(), self.version + 1
+        elif self.culprit and self.culprit["generation"] == self.generation and phases.suffers(self.culprit["reason"]) and not phases.suffers(reason):
+            # Heard later, as its node looked later; the one before suffered from it.
+            self.culprit, self.cause, self.version = entry, f"{name}: {reason}", self.version + 1
 
     def _stop_words(self) -> str:
         return f"stopped: asked for by {self.stop_asked}" + (f"; checkpoint of iteration {self.best}" if self.best else "")

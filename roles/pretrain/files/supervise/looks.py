@@ -37,7 +37,7 @@ class Looks:
     def look(self, keep_from: int) -> dict[str, Any]:
         """What is new."""
         told: dict[str, Any] = {"lines": self._log.read() if self._log else []}
-        failed = ranks.failed(self.config.run_dir, self._known)
+        failed = self.failed()
         if failed:
             told["failed"] = failed
         if not self._started:
@@ -47,6 +47,10 @@ class Looks:
         if time.monotonic() - self._scanned > min(SCAN, self.config.times.beat):
             told.update(self.checkpoints(keep_from))
         return told
+
+    def failed(self) -> dict[str, Any] | None:
+        """The first rank that failed."""
+        return ranks.failed(self.config.run_dir, self._known)
 
     @property
     def ranks(self) -> dict[int, int]:

@@ -13,7 +13,7 @@ from supervise.config import Config
 from supervise.job import Job, stacks_of
 from supervise.looks import Looks
 
-LOOK, SCANNED = 0.25, 30.0
+LOOK, SCANNED, LAST_LOOK = 0.25, 30.0, 1.0
 #: lines of the log that are told again on a new connection, and in one report at most
 TOLD_LINES, SENT_LINES = 50, 200
 
@@ -220,7 +220,15 @@ class Member:
             self._say(f"stopping: {why}")
             self._ending = True
             self.set(phase=nodes.STOPPING)
-            self.job.stop_soon(lambda: self._saves)
+            self._parting = asyncio.ensure_future(self._part())
+
+    async def _part(self) -> None:
+        """Stop the script. What failed before that is no consequence of it: looked at once more."""
+        look = self._in_thread(self.looks.failed)
+        await asyncio.wait([look], timeout=LAST_LOOK)
+        if look.done() and not look.exception() and look.result() and not self.report["failed"]:
+            self.set(failed=look.result())
+        self.job.stop_soon(lambda: self._saves)
 
     # alone
 

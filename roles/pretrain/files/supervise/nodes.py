@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import collections
 import heapq
+import re
 from typing import Any, Iterable, Mapping, Sequence
 
 # Phases of a node. UNHEARD: since the hub's start.
@@ -12,11 +13,17 @@ PHASES = (PREPARING, READY, UNABLE, RUNNING, EXITED, STOPPING, STOPPED)
 #: nothing of a job lives there
 AT_REST = (PREPARING, READY, UNABLE, EXITED, STOPPED)
 SHOWN = 10
+_SUFFERS = re.compile(r"distributed_c10d\.py|by (?:remote )?peer\b|Broken pipe|\bEI00(?:02|06)\b|error code is 6\b|\btime[sd]? ?out\b")
 
 #: keys of a report with their types; None is allowed for all but the first three
 KEYS: Mapping[str, Any] = {
     "generation": int, "phase": str, "seen": int, "epoch": str, "rc": int, "failed": dict, "leaving": str, "iteration": int, "lines": list,
     "saved": int, "whole": list, "lacking": dict, "free": int, "started": dict, "stacks": dict, "reason": str}
+
+
+def suffers(reason: str) -> bool:
+    """Whether these are the words of one that only lost its peers: raised in a collective, or a connection that another one's end closed."""
+    return bool(_SUFFERS.search(reason))
 
 
 def checked(report: Any) -> dict[str, Any]:
