@@ -63,8 +63,8 @@ class Follower:
         self._shown: tuple[int, int] = (int(kept.get("shown", [-1, 0])[0]), int(kept.get("shown", [-1, 0])[1]))
         self._warned: list[str] = [str(one) for one in kept.get("warned", [])]
         self._stale = bool(kept.get("stale"))
-        #: the last generation whose end was told with its cause
-        self._ended = int(kept.get("ended", -1))
+        #: the last generation whose end was told, and with which cause
+        self._ended: list[Any] = list(kept.get("ended", [-1, ""]))
 
     def kept(self) -> dict[str, Any]:
         """What another follower goes on from."""
@@ -78,7 +78,7 @@ class Follower:
         anew = bool(self.known) and news["epoch"] != self.known.get("epoch")
         if (news["state"], news["generation"]) != (self.known.get("state"), self.known.get("generation")) and news["state"] != "done":
             said += [Words("state", text) for text in self._state(status)]
-            self._ended = int(status.get("generation") or 0) - (news["state"] not in ("stopping", "dumping"))
+            self._ended = [int(status.get("generation") or 0) - (news["state"] not in ("stopping", "dumping")), str(status.get("cause") or "")]
         if anew and news["state"] != "done":
             # The hub counts its lines from 1 again: these are not those that were asked for.
             self.after, self.behind = 0, True
@@ -117,8 +117,8 @@ class Follower:
             return [f"{run}: {'starts again' if generation else 'starts'} (generation {generation}{why}); {ready} of {count} nodes are ready"]
         if state == "running":
             times = f", {status['restarts']} restart{'' if status['restarts'] == 1 else 's'} so far" if status.get("restarts") else ""
-            # Between two questions it may have stopped and begun again.
-            why = f", after: {cause}" if cause and generation > self._ended + 1 else ""
+            # Between two questions it may have stopped and begun again, or another one be known to have begun it.
+            why = f", after: {cause}" if cause and [generation - 1, cause] != self._ended else ""
             return [f"{run}: runs on {count} nodes{restarted_from(status.get('training') or {})} (generation {generation}{times}{why})"]
         if state == "dumping":
             return [f"{run}: does not get on: {cause}; the stacks of all ranks are written"]

@@ -80,7 +80,9 @@ def test_a_restart_between_two_questions_is_told_with_its_cause_once(follow):
     # The next node's follower goes on from there.
     _, _, said = follow([answer(state="forming", generation=3, restarts=3, cause="n2: not heard"),
                          answer(generation=3, restarts=3, cause="n2: not heard"), answer(generation=4, restarts=4, cause="n2: not heard"),
-                         answer(state="done")], previous=found)
+                         answer(state="stopping", generation=4, restarts=4, cause="n1: lost its peers"),
+                         answer(generation=5, restarts=5, cause="n2: not heard"), answer(state="done")], previous=found)
+    assert said[4] == "Run abc: runs on 2 nodes (generation 5, 5 restarts so far, after: n2: not heard)", "not who was thought of first"
     assert said[:3] == [
         "Run abc: starts again (generation 3, after: n2: not heard); 1 of 2 nodes are ready", "Run abc: runs on 2 nodes (generation 3, 3 restarts so far)",
         "Run abc: runs on 2 nodes (generation 4, 4 restarts so far, after: n2: not heard)"]

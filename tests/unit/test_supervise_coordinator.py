@@ -99,13 +99,34 @@ def test_who_only_lost_its_peers_is_not_blamed_where_another_tells_of_more(fleet
     fleet.running()
     fleet.say("n0", failed={"rank": 0, "reason": LOST})
     assert fleet.c.phase == "stopping" and fleet.c.culprit["node"] == "n0"
-    seen = fleet.c.version
     fleet.say("n2", failed={"rank": 4, "reason": LOST})
     assert fleet.c.culprit["node"] == "n0", "it suffers as well"
     fleet.say("n1", failed={"rank": 3, "reason": "rank 3 (pid 9) was killed by SIGKILL"})
     assert (fleet.c.culprit["node"], fleet.c.culprit["rank"]) == ("n1", 3)
-    assert fleet.c.cause == "n1: rank 3 (pid 9) was killed by SIGKILL" and fleet.c.version > seen
+    assert fleet.c.cause == "n1: rank 3 (pid 9) was killed by SIGKILL"
     assert [one["node"] for one in fleet.c.order] == ["n0", "n2", "n1"]
+
+
+@pytest.mark.parametrize(("how", "words"), [
+    ("anew", "its supervisor was started anew"), ("closed", "the connection of its supervisor closed, and it did not come back"),
+    ("silent", "not heard for 15 s (times.lost)")])
+def test_a_supervisor_that_is_lost_with_its_ranks_is_blamed_not_their_peers(fleet, how, words):
+    for reason, culprit in ((LOST, "n1"), ("rank 0 failed: ValueError: x", "n0")):
+        again = Fleet(config(max_restarts=1))
+        again.running()
+        if how == "silent":
+            again.wait(14, quiet=["n1"])
+        again.say("n0", failed={"rank": 0, "reason": reason})
+        if how == "anew":
+            again.say("n1", incarnation="i2", generation=-1, phase="preparing", rc=None)
+        elif how == "closed":
+            again.c.gone("n1", "i1")
+        again.said.pop("n1")
+        again.say("n0", phase="stopped")
+        again.say("n2", phase="stopped")
+        again.wait(3)
+        assert (again.c.phase, again.c.culprit["node"]) == ("forming", culprit)
+        assert again.c.cause == (f"n1: {words}" if culprit == "n1" else f"n0: {reason}")
 
 
 def test_the_first_of_two_that_tell_of_more_stays_the_culprit(fleet):

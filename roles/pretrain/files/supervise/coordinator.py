@@ -93,7 +93,7 @@ class Coordinator:
         now = self.now()
         before = self.nodes.incarnations.get(name, incarnation)
         old = self.nodes.take(name, incarnation, report, now)
-        if before != incarnation and self.phase in (RUNNING, DUMPING):
+        if before != incarnation and (self.phase in (RUNNING, DUMPING) or self._suffers()):
             self._fail(name, "its supervisor was started anew", None)
         newest = max(self.whole(), default=0)
         if newest > self.best:
@@ -207,9 +207,7 @@ class Coordinator:
         elif lost and self.nodes.phase(lost) == phases.EXITED:
             self.nodes.excuse(lost, now)  # done, and need not be heard
         elif lost:
-            closed = lost in self.nodes.deadlines
-            self._fail(lost, "the connection of its supervisor closed, and it did not come back" if closed
-                       else f"not heard for {self.times.lost:g} s (times.lost)", None)
+            self._fail(lost, self._lost_words(lost), None)
         elif ended and self.pace.ended(now) > self.times.tail:
             left = [name for name in self.nodes.names if self.nodes.phase(name) != phases.EXITED]
             self._fail(left[0], f"{ended} of {len(self.nodes.names)} nodes ended with success, and after {self.times.tail:g} s (times.tail) "
@@ -224,11 +222,11 @@ class Coordinator:
             self._fail(name, f"{self.cause}. {words}", rank, ends=True)
 
     def _stopping(self, now: float) -> None:
-        lost = self.nodes.lost(now, self.times.lost) if self.saving_stop else ""
+        lost = self.nodes.lost(now, self.times.lost) if self.saving_stop or self._suffers() else ""
         if lost and self._rests(lost):
             self.nodes.excuse(lost, now)
         elif lost:
-            self._fail(lost, "not heard while the ranks save", None)
+            self._fail(lost, "not heard while the ranks save" if self.saving_stop else self._lost_words(lost), None)
         limit = self.times.grace + SWEEP + (self.times.save if self.saving_stop else 0.0)
         left = [name for name in self.nodes.names if not self.nodes.is_lost(name, now, self.times.lost) and not self._rests(name)]
         if not left or now - self.since > limit:
@@ -286,9 +284,17 @@ class Coordinator:
         elif self.saving_stop:
             # The others would wait for it in their save.
             self.culprit, self.since, self.version = entry, self.now(), self.version + 1
-        elif self.culprit and self.culprit["generation"] == self.generation and phases.suffers(self.culprit["reason"]) and not phases.suffers(reason):
-            # Heard later, as its node looked later; the one before suffered from it.
-            self.culprit, self.cause, self.version = entry, f"{name}: {reason}", self.version + 1
+        elif self._suffers() and not phases.suffers(reason):
+            # Heard later, as its node looked later, or was lost; the one before suffered from it.
+            self.culprit, self.cause = entry, f"{name}: {reason}"
+
+    def _suffers(self) -> bool:
+        """Whether this generation is being stopped for the words of one that only lost its peers: who is at fault may still be heard of."""
+        return bool(self.culprit and self.culprit["generation"] == self.generation and phases.suffers(self.culprit["reason"]))
+
+    def _lost_words(self, name: str) -> str:
+        return ("the connection of its supervisor closed, and it did not come back" if name in self.nodes.deadlines
+                else f"not heard for {self.times.lost:g} s (times.lost)")
 
     def _stop_words(self) -> str:
         return f"stopped: asked for by {self.stop_asked}" + (f"; checkpoint of iteration {self.best}" if self.best else "")
