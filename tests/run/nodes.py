@@ -110,10 +110,10 @@ class Player:
         return self.root(node, f"ip route add blackhole {self.nodes[other].address}")
 
     def mend(self) -> None:
-        """Whatever a case has left: nothing is cut, frozen or off."""
-        self.nodes = {node.name: node for node in self.up()}
+        """Whatever a case has left: nothing is cut, off or frozen."""
         for name in self.nodes:
-            self.root(name, "ip route flush type blackhole; pkill -CONT -u ascend; systemctl thaw ascend-pretrain.service; true")
+            self.root(name, "ip route flush type blackhole; pkill -CONT -u ascend")
+        self.nodes = {node.name: node for node in self.up()}
 
     # asking, as the training user
 
