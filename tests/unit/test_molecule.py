@@ -16,7 +16,7 @@ def collected(scenario: str, *names: str) -> list[SimpleNamespace]:
 
 
 @pytest.mark.parametrize(("scenario", "first", "last"), [
-    ("site", "test_site.py", "test_runs.py"), ("faults", "test_resume.py", "test_planted_links.py"), ("nfs", "test_machines.py", "test_nfs.py")])
+    ("site", "test_site.py", "test_runs.py"), ("faults", "test_resume.py", "test_planted_links.py"), ("nfs", "test_machines.py", "test_reboot.py")])
 def test_every_file_has_a_place(scenario: str, first: str, last: str) -> None:
     items = collected(scenario, *(path.name for path in sorted((MOLECULE / scenario / "tests").glob("test_*.py"))))
     CONFTEST["pytest_collection_modifyitems"](items)
