@@ -55,16 +55,16 @@ def failed(folder: str, known: dict[int, int]) -> dict[str, Any] | None:
     """
     known.update(registered(folder))
     said = records(folder)
-    wordless = {rank: f"rank {rank} (pid {pid})" for rank, pid in known.items()
-                if processes.stat(pid) is None and rank not in [record.get("rank") for record in said]}
+    recorded = {record.get("rank") for record in said}
+    looked = {rank: processes.stat(pid) for rank, pid in sorted(known.items())}
+    wordless = {rank: f"rank {rank} (pid {known[rank]})" for rank, found in looked.items() if found is None and rank not in recorded}
     killed: list[dict[str, Any]] = []
     terminated = False
-    for rank, pid in sorted(known.items()):
-        found = processes.stat(pid)
+    for rank, found in looked.items():
         if not found or found.state != "Z" or not os.WIFSIGNALED(found.status):
             continue
         number = os.WTERMSIG(found.status)
-        reason = f"rank {rank} (pid {pid}) was killed by {signal_name(number)}"
+        reason = f"rank {rank} (pid {known[rank]}) was killed by {signal_name(number)}"
         if number == signal.SIGTERM:
             # torchrun's, after it saw a failure; or somebody's, of which torchrun tells when it looks.
             terminated = True
