@@ -73,7 +73,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.cluster.plugins.module_utils import _remains
+from ansible_collections.ascend.cluster.plugins.module_utils import _processes, _remains
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, account, as_user
 
 ACTIVE = ("active", "activating", "deactivating", "reloading")
@@ -111,7 +111,7 @@ def main() -> None:
             "; SIGKILL did not end them: a driver holds them, reboot the node" if found["left"] else "; end them (kill)"))
     ours: list[str] = []
     others: list[str] = []
-    for pid, device in _remains.holders():
+    for pid, device in _processes.holders():
         try:
             (ours if os.stat(f"/proc/{pid}").st_uid == uid else others).append(f"{device} by {_remains.words(pid)}")
         except FileNotFoundError:

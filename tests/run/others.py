@@ -113,16 +113,21 @@ def _by_hand(play: Player, node: str, command: str) -> str:
     return play.root(node, f"runuser -u ascend -- timeout 60 {command} 2>&1; echo status $?")
 
 
+def _refused_beside(play: Player, command: str, statuses: tuple[int, ...], words: str) -> None:
+    """A program by hand on node2 is refused with one of these, and the run does not notice."""
+    struck = play.strike("node2", "true")
+    said = _by_hand(play, "node2", command)
+    expect(int(said.rsplit("status ", 1)[1]) in statuses and words in said, "it is refused", said)
+    play.unmoved(struck)
+    play.told.saw = said
+
+
 @case("`supervise ask` with another token")
 def wrong_token_asks(play: Player) -> None:
     play.training(**AGAIN)
-    struck = play.strike("node2", "true")
     play.root("node2", f"rm -rf /tmp/other; cp -r {RUN}/supervise /tmp/other; sed -i 's#{RUN.rsplit('/', 1)[0]}/[0-9a-f]*/supervise/token#/tmp/other/token#' "
                        "/tmp/other/config.json; printf %064d 7 >/tmp/other/token; chmod 0600 /tmp/other/token; chown -R ascend: /tmp/other")
-    said = _by_hand(play, "node2", f"{PYTHON} {WORKSPACE}/bin/supervise ask stop /tmp/other/config.json")
-    expect("status 4" in said and "error" in said, "it is refused", said)
-    play.unmoved(struck)
-    play.told.saw = said
+    _refused_beside(play, f"{PYTHON} {WORKSPACE}/bin/supervise ask stop /tmp/other/config.json", (4,), "error")
 
 
 @case("the last node's supervisor comes back with another token")
@@ -142,31 +147,19 @@ def stale_supervisor(play: Player) -> None:
     play.root("node2", f"rm -rf /tmp/stale; cp -rL {RUN} /tmp/stale; rm -f /tmp/stale/supervise/result.json; chown -R ascend: /tmp/stale; "
                        f"sed -i 's#{RUN.rsplit('/', 1)[0]}/[0-9a-f]*#/tmp/stale#' /tmp/stale/supervise/config.json")
     play.training(**AGAIN)
-    struck = play.strike("node2", "true")
-    said = _by_hand(play, "node2", f"{PYTHON} {WORKSPACE}/bin/supervise run /tmp/stale/supervise/config.json")
-    expect("status 2" in said or "status 4" in said, "it is refused", said)
-    play.unmoved(struck)
-    play.told.saw = said
+    _refused_beside(play, f"{PYTHON} {WORKSPACE}/bin/supervise run /tmp/stale/supervise/config.json", (2, 4), "")
 
 
 @case("a second supervisor of the same run is started by hand")
 def second_supervisor(play: Player) -> None:
     play.training(**AGAIN)
-    struck = play.strike("node2", "true")
-    said = _by_hand(play, "node2", f"{PYTHON} {WORKSPACE}/bin/supervise run {RUN}/supervise/config.json")
-    expect("Another supervisor of run" in said and "status 2" in said, "it is refused", said)
-    play.unmoved(struck)
-    play.told.saw = said
+    _refused_beside(play, f"{PYTHON} {WORKSPACE}/bin/supervise run {RUN}/supervise/config.json", (2,), "Another supervisor of run")
 
 
 @case("the launch script is started by hand beside the run")
 def script_beside(play: Player) -> None:
     play.training(**AGAIN)
-    struck = play.strike("node2", "true")
-    said = _by_hand(play, "node2", f"bash {RUN}/pretrain_mixtral.sh")
-    expect("another training holds" in said and "status 1" in said, "it is refused", said)
-    play.unmoved(struck)
-    play.told.saw = said
+    _refused_beside(play, f"bash {RUN}/pretrain_mixtral.sh", (1,), "another training holds")
 
 
 @case("the script by hand on both nodes; its torchrun is killed; a second start; stop.yml")

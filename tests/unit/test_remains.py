@@ -9,7 +9,7 @@ import time
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.ascend.cluster.plugins.module_utils import _remains
+from ansible_collections.ascend.cluster.plugins.module_utils import _processes, _remains
 from ansible_collections.ascend.cluster.plugins.modules import training_remains
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
@@ -70,7 +70,7 @@ def test_who_holds_a_device(start, tmp_path):
     (tmp_path / "davinci_manager").write_text("")
     program = f"import time; a = open('{tmp_path}/davinci3'); b = open('{tmp_path}/davinci3'); c = open('{tmp_path}/davinci_manager'); {ENDS}"
     process = start(program)
-    assert _remains.holders(f"{tmp_path}/davinci") == [(process.pid, f"{tmp_path}/davinci3")]
+    assert _processes.holders(f"{tmp_path}/davinci") == [(process.pid, f"{tmp_path}/davinci3")]
 
 
 @pytest.mark.parametrize(("text", "verdict"), [
@@ -91,7 +91,7 @@ def module(tmp_path, monkeypatch, capsys):
     (tmp_path / "bin/systemctl").chmod(0o755)
     (tmp_path / "state").write_text("inactive\n")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    monkeypatch.setattr(_remains.holders, "__defaults__", (f"{tmp_path}/davinci",))
+    monkeypatch.setattr(_processes.holders, "__defaults__", (f"{tmp_path}/davinci",))
 
     def ask(**options):
         given = {"unit": "u.service", "run_dir": f"{tmp_path}/runs", "user": USER, "grace_seconds": 1, **options}

@@ -10,7 +10,7 @@ import sys
 import zipfile
 
 import pytest
-from supervise import checkpoints, kept, processes, ranks
+from supervise import checkpoints, children, kept, processes, ranks
 from supervise.checkpoints import Disk, damage
 from supervise.config import Checkpoints, ConfigError, Times, load
 from supervise.progress import Log
@@ -269,16 +269,17 @@ PROOF = """
 import asyncio, os, subprocess, sys
 sys.path.insert(0, {folder!r})
 from supervise import processes
+from supervise.children import Children, descendants, sweep
 async def main():
-    children = processes.Children()
+    children = Children()
     # A grandchild in a session of its own, whose parent ends: adopted, and a process that was somebody else's child all along.
     pid, ended = children.start(["sh", "-c", "setsid sleep 1000 & setsid sh -c 'sleep 1000 & sleep 1000' & exit 3"], None, None, subprocess.DEVNULL)
     assert await ended == 3
-    while len(processes.descendants()) < 3:
+    while len(descendants()) < 3:
         await asyncio.sleep(0.02)
     assert processes.marked("MARK={mark}") == [{marked}]
-    print(await processes.sweep("MARK={mark}"))
-    print(len(processes.descendants()), processes.marked("MARK={mark}"))
+    print(await sweep("MARK={mark}"))
+    print(len(descendants()), processes.marked("MARK={mark}"))
     print(await children.run(["sh", "-c", "echo a; echo b >&2; exit 4"], 60))
     print(await children.run(["sleep", "1000"], 0.1))
     print(await children.run(["/nonexistent"], 1))
@@ -302,9 +303,9 @@ def test_nothing_is_left_below(tmp_path):
 
 
 def test_what_does_not_end_is_named(monkeypatch):
-    monkeypatch.setattr(processes, "descendants", lambda: [os.getpid()])
-    monkeypatch.setattr(processes, "send", lambda pid, number: None)
-    left = asyncio.run(processes.sweep("NO=SUCH", 0.1))
+    monkeypatch.setattr(children, "descendants", lambda: [os.getpid()])
+    monkeypatch.setattr(children, "send", lambda pid, number: None)
+    left = asyncio.run(children.sweep("NO=SUCH", 0.1))
     assert len(left) == 1 and left[0].startswith(f"{os.getpid()} (") and ", state " in left[0]
 
 

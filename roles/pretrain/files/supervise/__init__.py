@@ -4,7 +4,7 @@ coordinator.py  the run's states, without I/O          nodes.py     what the nod
 hub.py          the members' connections               status.py    what is answered to those who ask
 door.py         who may come in                        link.py      a connection from the other side
 member.py       obeys on one node                      job.py       the launch script and all below it
-processes.py    children, descendants, NPUs held       looks.py     what a node's run folder tells: ranks.py, progress.py, checkpoints.py
+children.py     what is below us, and its end          looks.py     what a node's run folder tells: ranks.py, progress.py, checkpoints.py
 config.py       its one file of settings               kept.py      what survives a restart
-stacks.py and training_log.py are links to plugins/module_utils.
+processes.py, stacks.py and training_log.py are links to plugins/module_utils.
 """

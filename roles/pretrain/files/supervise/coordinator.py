@@ -173,13 +173,9 @@ class Coordinator:
         elif now - max(self.since, self.not_before) > self.times.form:
             missing = [name for name in names if self.nodes.phase(name) != phases.READY or self.nodes.reports[name]["generation"] != generation
                        or self.nodes.is_lost(name, now, self.times.lost)]
-            states = ", ".join(f"{name} ({self._state(name, now)})" for name in missing[:10])
+            states = ", ".join(f"{name} ({self.nodes.state(name, now, self.times.lost)})" for name in missing[:10])
             more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
             self._end(FAILED, self._after_failure(f"not ready within {self.times.form:g} s (times.form): {states}{more}"))
-
-    def _state(self, name: str, now: float) -> str:
-        phase = self.nodes.phase(name)
-        return "never heard" if phase == phases.UNHEARD else "silent" if self.nodes.is_lost(name, now, self.times.lost) else phase
 
     def _start(self, now: float) -> None:
         self.load = None
@@ -207,7 +203,7 @@ class Coordinator:
         elif lost and self.nodes.phase(lost) == phases.EXITED:
             self.nodes.excuse(lost, now)  # done, and need not be heard
         elif lost:
-            self._fail(lost, self._lost_words(lost), None)
+            self._fail(lost, self.nodes.lost_words(lost, self.times.lost), None)
         elif ended and self.pace.ended(now) > self.times.tail:
             left = [name for name in self.nodes.names if self.nodes.phase(name) != phases.EXITED]
             self._fail(left[0], f"{ended} of {len(self.nodes.names)} nodes ended with success, and after {self.times.tail:g} s (times.tail) "
@@ -226,7 +222,7 @@ class Coordinator:
         if lost and self._rests(lost):
             self.nodes.excuse(lost, now)
         elif lost:
-            self._fail(lost, "not heard while the ranks save" if self.saving_stop else self._lost_words(lost), None)
+            self._fail(lost, "not heard while the ranks save" if self.saving_stop else self.nodes.lost_words(lost, self.times.lost), None)
         limit = self.times.grace + SWEEP + (self.times.save if self.saving_stop else 0.0)
         left = [name for name in self.nodes.names if not self.nodes.is_lost(name, now, self.times.lost) and not self._rests(name)]
         if not left or now - self.since > limit:
@@ -291,10 +287,6 @@ class Coordinator:
     def _suffers(self) -> bool:
         """Whether this generation is being stopped for the words of one that only lost its peers: who is at fault may still be heard of."""
         return bool(self.culprit and self.culprit["generation"] == self.generation and phases.suffers(self.culprit["reason"]))
-
-    def _lost_words(self, name: str) -> str:
-        return ("the connection of its supervisor closed, and it did not come back" if name in self.nodes.deadlines
-                else f"not heard for {self.times.lost:g} s (times.lost)")
 
     def _stop_words(self) -> str:
         return f"stopped: asked for by {self.stop_asked}" + (f"; checkpoint of iteration {self.best}" if self.best else "")

@@ -9,6 +9,7 @@ import signal
 from typing import Any, Callable
 
 from supervise import processes, stacks
+from supervise.children import Children, descendants, sweep
 from supervise.config import Config
 from supervise.ranks import main_threads
 
@@ -16,7 +17,7 @@ from supervise.ranks import main_threads
 class Job:
     """The launch script of this node; one at a time."""
 
-    def __init__(self, config: Config, children: processes.Children) -> None:
+    def __init__(self, config: Config, children: Children) -> None:
         self.config, self._children = config, children
         self.stderr = os.path.join(config.folder, "stderr.txt")
         self._pid = 0
@@ -74,7 +75,7 @@ class Job:
             # Ranks that saved end with 0, and so does torchrun: by this the launch script knows that it is no success.
             with contextlib.suppress(OSError), open(os.path.join(self.config.run_dir, "stopping"), "wb"):
                 pass
-            below = set(processes.descendants())
+            below = set(descendants())
             pids = [pid for pid in {**self.ranks, **stacks.registered(self.config.run_dir)}.values() if pid in below]
             for pid in pids:
                 processes.send(pid, signal.SIGTERM)
@@ -86,7 +87,7 @@ class Job:
 
     async def sweep(self) -> list[str]:
         """Nothing of a generation outlives it: it would hold the lock, the NPUs and the port of the next one. What cannot be ended, in words."""
-        return await processes.sweep(self.config.mark)
+        return await sweep(self.config.mark)
 
     async def ready(self) -> str:
         """Why this node cannot start, "" when it can."""
@@ -101,7 +102,7 @@ class Job:
             return f"{config.run_dir} (run_dir) cannot be written by this user"
         held = processes.holders()
         if held:
-            words = ", ".join(f"{device} by {pid} ({processes.name(pid)})" for pid, device in held[:4])
+            words = ", ".join(f"{device} by {pid} ({processes.command(pid)})" for pid, device in held[:4])
             return f"NPUs are held: {words}. End these processes, or run playbooks/stop.yml"
         if config.ready:
             status, said = await self._children.run(config.ready, config.times.form)

@@ -111,6 +111,14 @@ class Nodes:
         """Whether this one is."""
         return now - self.heard[name] > limit or now > self.deadlines.get(name, now)
 
+    def state(self, name: str, now: float, limit: float) -> str:
+        """Phase of a node in words, or that it is silent."""
+        return "never heard" if name not in self.reports else "silent" if self.is_lost(name, now, limit) else self.phase(name)
+
+    def lost_words(self, name: str, limit: float) -> str:
+        """How a node was lost."""
+        return "the connection of its supervisor closed, and it did not come back" if name in self.deadlines else f"not heard for {limit:g} s (times.lost)"
+
     def whole(self) -> frozenset[int]:
         """Iterations whose checkpoints are whole on all nodes; a node that needs no file of any has no say."""
         return frozenset(iteration for iteration, count in self._having.items() if count == self._asked)

@@ -10,13 +10,13 @@ import time
 from typing import Any, Sequence
 
 from supervise import kept, link
+from supervise.children import Children
 from supervise.config import Config, ConfigError
 from supervise.door import Door, Local
 from supervise.hub import Hub
 from supervise.job import Job
 from supervise.looks import Looks
 from supervise.member import Member
-from supervise.processes import Children
 from supervise.status import SENT_LINES
 
 REFUSED = 4
