@@ -261,6 +261,11 @@ class Player:
         for name in self.nodes:
             found = {int(line.split("=")[1]) for line in self.root(name, look).splitlines()}
             expect(found == wanted, f"on {name} only generations {sorted(wanted)} live", sorted(found))
+            expect(self.held(name) == {"/dev/davinci0", "/dev/davinci1"}, f"the ranks of {name} hold its NPUs", self.held(name))
+
+    def held(self, node: str) -> set[str]:
+        """NPUs that any process of the node has open."""
+        return set(self.root(node, "find /proc/[0-9]*/fd -lname '/dev/davinci[0-9]*' -printf '%l\\n' 2>/dev/null").split())
 
     def unmoved(self, struck: Struck, iterations: int = 5) -> dict[str, Any]:
         """Nothing came of it: the same generation trains on, and nobody is blamed."""
@@ -293,8 +298,8 @@ class Player:
         return verdict
 
     def nothing_left(self) -> None:
-        """No unit is active, and the training user has no process: looked for on the nodes."""
+        """No unit is active, the training user has no process, and nobody holds an NPU: looked for on the nodes."""
         for name in self.nodes:
             state = self.root(name, f"systemctl is-active {UNIT}").strip()
             left = self.root(name, "pgrep -u ascend -a")
-            expect(state in ("inactive", "failed") and not left, f"nothing is left on {name}", state, left)
+            expect(state in ("inactive", "failed") and not left and not self.held(name), f"nothing is left on {name}", state, left, self.held(name))

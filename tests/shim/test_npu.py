@@ -91,6 +91,25 @@ def test_devices_are_as_many_as_local_ranks(python: Run) -> None:
     )
 
 
+def test_a_process_keeps_the_file_of_its_npu_open(python: Run, tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/davinci1").touch()
+    good(
+        python(
+            """
+        import os, torch, torch_npu
+        def held():
+            return [target for target in (os.readlink(f"/proc/self/fd/{fd.name}") for fd in os.scandir("/proc/self/fd") if os.path.exists(fd)) if "davinci" in target]
+        assert held() == []
+        torch.npu.set_device(1); torch.npu.set_device(1)
+        torch.npu.set_device(0)  # this pretend node has no such file
+        assert held() == [os.environ["REHEARSAL_ROOT"] + "/dev/davinci1"], held()
+        """,
+            LOCAL_WORLD_SIZE="2", REHEARSAL_ROOT=str(tmp_path),
+        )
+    )
+
+
 def test_random_states(python: Run) -> None:
     good(
         python("""

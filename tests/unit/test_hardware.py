@@ -216,6 +216,14 @@ def test_a_tool_that_hangs(node: Node, tool: Path, fault: str, words: str) -> No
     assert node.run("timeout", "1", tool, *words.split()).returncode == 124
 
 
+def test_each_npu_has_a_file_and_no_device_that_is_not_there(node: Node) -> None:
+    assert node.run(HARDWARE).returncode == 0
+    assert sorted(path.name for path in (node.root / "dev").iterdir()) == [f"davinci{number}" for number in range(8)]
+    node.settings("NODE_INDEX=1\nNPU_COUNT=2\n")
+    assert node.run(HARDWARE).returncode == 0
+    assert sorted(path.name for path in (node.root / "dev").iterdir()) == ["davinci0", "davinci1"]
+
+
 def test_hccn_conf_agrees_with_the_devices_until_a_fault_says_otherwise(node: Node) -> None:
     def read() -> dict[int, dict[str, str]]:
         assert node.run(HARDWARE).returncode == 0

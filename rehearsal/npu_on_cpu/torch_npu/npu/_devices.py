@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Any
@@ -11,6 +12,8 @@ from .. import _faults
 Device = Any  # an index, "npu:0", a torch.device or None, as in torch.cuda
 
 _current = 0
+#: of the pretend node's files /dev/davinci<index>: open for as long as the process lives, as the driver's are, so that it is seen who uses an NPU
+_held: dict[int, int] = {}
 
 
 def index_of(given: Device) -> int:
@@ -69,6 +72,9 @@ def set_device(device: Device) -> None:
     global _current  # the current device is process-wide state in torch.cuda too
     index = index_of(device)
     _faults.on_set(index)
+    if index not in _held:
+        with contextlib.suppress(OSError):
+            _held[index] = os.open(f"{os.environ.get('REHEARSAL_ROOT', '')}/dev/davinci{index}", os.O_RDONLY)
     _current = index
 
 
