@@ -42,6 +42,7 @@ def _initialize_distributed() -> None:
     args = get_args()
     if args.rank == 0:
         print("> initializing torch distributed ...", flush=True)
+    torch.cuda.set_device(args.rank % torch.cuda.device_count())
     # torch_npu's import maps nccl to what it has.
     torch.distributed.init_process_group(backend=args.distributed_backend, world_size=args.world_size, rank=args.rank,
                                          timeout=timedelta(minutes=args.distributed_timeout_minutes))
