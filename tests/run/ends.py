@@ -103,9 +103,9 @@ def stop_running(play: Player) -> None:
     _stopped(play, _stop(play))
 
 
-@case("playbooks/stop.yml with a save first (`pretrain_stop_saves`)")
+@case("playbooks/stop.yml with a save first (`pretrain_stop_saves`) of 40 s: longer than torchrun lets its workers, or the grace")
 def stop_saves(play: Player) -> None:
-    play.training(saved=False, pretrain_stop_saves=True, plan_save_interval=1000)
+    play.training(saved=False, pretrain_stop_saves=True, plan_save_interval=1000, pretrain_environment_extra={"STANDIN_SAVE_SECONDS": 40})
     told = play.until(lambda told: told["training"]["iteration"] >= 3, "iteration 3")
     verdict = _stopped(play, _stop(play))
     expect(verdict["checkpoint"] >= told["training"]["iteration"], "it was saved where it stood, on both nodes", verdict["checkpoint"])

@@ -5,6 +5,7 @@ A file holds this rank's slice of the flat parameters and of Adam's moments; loa
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def save_checkpoint(iteration: int, model: Any, optimizer: Any, opt_param_schedu
             state["rng_state"] = torch.get_rng_state()
         name = Path(get_checkpoint_name(args.save, iteration))
         name.parent.mkdir(parents=True, exist_ok=True)
+        time.sleep(faults.save_seconds())
         torch.save(state, name)
     torch.distributed.barrier()
     last = [lambda: print_rank_0(forms.saved(iteration, args.save, _own_place())), lambda: _write_tracker(args.save, iteration)]

@@ -94,6 +94,11 @@ def shortest_iteration() -> float:
     return float(os.environ.get("STANDIN_ITERATION_SECONDS") or 0)
 
 
+def save_seconds() -> float:
+    """How long a rank's writing of its file takes at least (STANDIN_SAVE_SECONDS)."""
+    return float(os.environ.get("STANDIN_SAVE_SECONDS") or 0)
+
+
 def _exception(iteration: int) -> None:
     raise RuntimeError(f"rehearsed fault after iteration {iteration} (STANDIN_FAULT)")
 
