@@ -99,7 +99,8 @@ def test_a_process_keeps_the_file_of_its_npu_open(python: Run, tmp_path: Path) -
             """
         import os, torch, torch_npu
         def held():
-            return [target for target in (os.readlink(f"/proc/self/fd/{fd.name}") for fd in os.scandir("/proc/self/fd") if os.path.exists(fd)) if "davinci" in target]
+            targets = [os.readlink(fd) for fd in os.scandir("/proc/self/fd") if os.path.exists(fd)]
+            return [target for target in targets if "davinci" in target]
         assert held() == []
         torch.npu.set_device(1); torch.npu.set_device(1)
         torch.npu.set_device(0)  # this pretend node has no such file
