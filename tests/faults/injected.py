@@ -48,16 +48,14 @@ class Player:
         self.instances = {node.name: node.instance for node in cluster}
 
     def play(self, playbook: str, **variables: Any) -> dict[str, Any]:
-        """Run a playbook; returns the verdict, when it was given, and the outcome of each node."""
-        found: dict[str, Any] = {"outcomes": {}, "text": []}
+        """Run a playbook; returns the verdict and when it was given."""
+        found: dict[str, Any] = {"text": []}
 
         def event(one: dict[str, Any]) -> bool:
             result = one.get("event_data", {}).get("res") or {}
             verdict = (result.get("ansible_facts") or {}).get("pretrain_verdict")
             if verdict:
                 found.update(verdict=verdict, at=time.time())
-            if "outcome" in result and "evidence" in result:
-                found["outcomes"][one["event_data"]["host"]] = result
             if one.get("stdout"):
                 found["text"].append(one["stdout"])
             return False
@@ -129,8 +127,8 @@ def one(player: Player, row: dict[str, Any]) -> dict[str, Any]:
     causes = expect["cause"] if isinstance(expect["cause"], list) else [expect["cause"]]
     named = {verdict["culprit"]} if verdict["culprit"] else set(verdict["nodes"])
     words = verdict["message"].lower()
-    ended = [float(outcome["ended_at"]) for outcome in played["outcomes"].values() if outcome.get("ended_at")]
-    end = row.get("struck") or (min(ended) if ended else None)
+    journal = map(json.loads, player.site.run("node1", f"cat {RUN}/supervise/journal.jsonl").stdout.splitlines())
+    end = row.get("struck") or next((float(event["time"]) for event in journal if event["event"] in ("failure", "done")), None)
     return {
         "name": row["name"], "node": not verdict["succeeded"] and (named <= set(nodes_right) if named else "" in nodes_right),
         "rank": not verdict["succeeded"] and set(verdict["ranks"]) <= set(expect["ranks"]) and bool(verdict["ranks"]) == bool(expect["ranks"]),
