@@ -8,7 +8,7 @@ description:
   - Compares the stacks of all ranks; see plugins/module_utils/_stacks.py.
 options:
   _input:
-    description: Stacks of each node in the order of ranks, as M(ascend.cluster.training_stacks) returns them.
+    description: Stacks of each node in the order of ranks, as M(ascend.cluster.training_stacks) returns them; "" for one that gave no answer.
     type: list
     required: true
   nodes:
@@ -38,8 +38,10 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _stacks
 
 
 def stacks_verdict(found: Sequence[Mapping[str, Mapping[str, str]]], nodes: Sequence[str], nproc_per_node: int) -> dict[str, Any]:
-    """See DOCUMENTATION. A node without an answer has no stacks."""
-    return _stacks.verdict({int(rank): one for stacks in found for rank, one in (stacks or {}).items()}, nodes, nproc_per_node)
+    """See DOCUMENTATION."""
+    told = {name: stacks for name, stacks in zip(nodes, found) if isinstance(stacks, Mapping)}
+    return _stacks.verdict({int(rank): one for stacks in told.values() for rank, one in stacks.items()}, nodes, nproc_per_node,
+                           [name for name in nodes if name not in told])
 
 
 class FilterModule:

@@ -115,13 +115,14 @@ def _place(frames: Sequence[tuple[str, int, str]]) -> str:
     return f"{shown[2]} ({os.path.basename(shown[0])}:{shown[1]})"
 
 
-def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc_per_node: int) -> dict[str, Any]:
+def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc_per_node: int, unheard: Sequence[str] = ()) -> dict[str, Any]:
     """Tell which ranks stand elsewhere than the others.
 
     Args:
         stacks: of each global rank, as `ask` returns them.
         nodes: names in the order of ranks.
         nproc_per_node: ranks on each node.
+        unheard: nodes that gave no answer: nothing is known of their ranks.
 
     Returns:
         ``ranks`` (those that the others wait for, as far as that can be told) and ``message``.
@@ -132,7 +133,7 @@ def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc
     if not stacks:
         return {"ranks": [], "message": f"No rank of a training is there to be asked on {len(nodes)} nodes: none runs, or it has not come to its first "
                                         "line (runs/current/train.log on each node tells)."}
-    wanted = range(len(nodes) * nproc_per_node)
+    wanted = [rank for rank in range(len(nodes) * nproc_per_node) if nodes[rank // nproc_per_node] not in unheard]
     silent = [rank for rank in wanted if not main_thread(str(stacks.get(rank, {}).get("stack", "")))]
     frames = {rank: main_thread(str(stacks[rank]["stack"])) for rank in wanted if rank not in silent}
     places: dict[str, list[int]] = {}
@@ -158,6 +159,8 @@ def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc
         lines += [f"{name(rank)} {'waits' if rank in waiting else 'stands'} elsewhere than most: in {_place(frames[rank])}." for rank in odd]
     else:
         odd = []
+    if unheard:
+        lines.append(f"Nothing is known of the ranks of {', '.join(unheard[:_SHOWN])}{' …' if len(unheard) > _SHOWN else ''}: no answer.")
     if not odd:
         lines.append("No rank stands elsewhere than the others: who is missing cannot be told by the stacks.")
     lines += [f"  {len(ranks)} of {len(wanted)} ranks: {place}" for place, ranks in sorted(places.items(), key=lambda item: -len(item[1]))[:6]]

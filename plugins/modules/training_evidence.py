@@ -82,6 +82,10 @@ clock:
   description: Bounds C(low) and C(high) of the node's clock less the controller's, in seconds.
   type: dict
   returned: always
+lives:
+  description: Whether a process of a run lives on this node.
+  type: bool
+  returned: always
 error:
   description: Why there is no evidence of this node, "" where there is.
   type: str
@@ -94,7 +98,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ascend.cluster.plugins.module_utils import _evidence, _runs
+from ansible_collections.ascend.cluster.plugins.module_utils import _evidence, _remains, _runs
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, as_user
 
 JOURNAL_LINES = 400
@@ -147,7 +151,8 @@ def main() -> None:
         found = as_user(wanted["user"], read, collector, kernel, unit)
     except UserError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found, log=os.path.join(folder, "train.log"), began_done=[began, time.time()])
+    module.exit_json(changed=False, **found, log=os.path.join(folder, "train.log"),
+                     lives=bool(_remains.of_runs(wanted["run_dir"])), began_done=[began, time.time()])
 
 
 if __name__ == "__main__":

@@ -105,6 +105,16 @@ def test_who_does_not_wait_is_waited_for():
     assert "15 of 16 ranks: waits in train_step (training.py:5)" in verdict["message"]
 
 
+def test_a_node_that_gave_no_answer_is_not_taken_for_one_that_hangs():
+    found = {rank: REDUCE for rank in range(8)}
+    found[2] = LOADING
+    verdict = _stacks.verdict(found, NODES, 8, ["node2"])
+    assert verdict["ranks"] == [2]
+    assert "Nothing is known of the ranks of node2: no answer." in verdict["message"] and "7 of 8 ranks: waits" in verdict["message"]
+    nobody = _stacks.verdict({rank: REDUCE for rank in range(8)}, NODES, 8, ["node2"])
+    assert nobody["ranks"] == [] and "who is missing cannot be told" in nobody["message"]
+
+
 def test_who_waits_in_another_collective():
     found = {rank: REDUCE for rank in range(4)}
     found[2] = stack(("/env/torch/distributed/distributed_c10d.py", 7, "barrier"), ("/m/megatron/training/checkpointing.py", 3, "save_checkpoint"))

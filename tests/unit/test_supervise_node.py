@@ -83,6 +83,28 @@ def test_whole_ones_and_what_the_others_lack(tmp_path):
     assert disk.look().whole == [5, 10] and disk.look().saved < found.saved
 
 
+def test_older_ones_are_looked_at_until_one_can_be_gone_on_from(tmp_path):
+    for iteration in range(50, 350, 50):
+        made(tmp_path, iteration)
+    assert Disk(Checkpoints(str(tmp_path), SHARDS)).look().whole == [150, 200, 250, 300]
+    assert Disk(Checkpoints(str(tmp_path), SHARDS), resume=100).look().whole == [100, 150, 200, 250, 300]
+    for iteration in range(150, 350, 50):
+        (tmp_path / f"iter_{iteration:07d}" / SHARDS[0]).write_bytes(b"half")
+    assert Disk(Checkpoints(str(tmp_path), SHARDS)).look().whole == [100]
+
+
+def test_a_flipped_bit_in_the_directory_is_damage(tmp_path):
+    path = made(tmp_path, 5)[0]
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"data.pkl")] = 0xFF
+    at = data.index(b"PK\x01\x02")
+    while at >= 0:  # names in UTF-8, as torch says of all of its
+        data[at + 9] |= 0x08
+        at = data.find(b"PK\x01\x02", at + 4)
+    path.write_bytes(data)
+    assert "cut off or damaged" in damage(str(path))
+
+
 def test_a_node_that_needs_no_file_has_no_say(tmp_path):
     made(tmp_path, 5)
     assert Disk(Checkpoints(str(tmp_path))).look().whole is None

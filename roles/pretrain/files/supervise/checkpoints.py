@@ -54,7 +54,7 @@ def damage(path: str) -> str:
                 archive.read(pickled[0])  # compares its checksum
     except FileNotFoundError:
         return "it is missing"
-    except (zipfile.BadZipFile, NotImplementedError, struct.error, EOFError) as error:
+    except (zipfile.BadZipFile, struct.error, EOFError, RuntimeError, ValueError) as error:  # a flipped bit of the directory may say anything
         return f"it is cut off or damaged ({error})"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
@@ -64,8 +64,8 @@ def damage(path: str) -> str:
 class Disk:
     """The folder of a run's checkpoints, as this node sees it."""
 
-    def __init__(self, settings: Checkpoints) -> None:
-        self.settings = settings
+    def __init__(self, settings: Checkpoints, resume: int = 0) -> None:
+        self.settings, self.resume = settings, resume
         #: of a file: size and time of change when it was looked at, and what was found
         self._known: dict[str, tuple[tuple[int, int], str]] = {}
 
@@ -91,10 +91,22 @@ class Disk:
             self._known[path] = stamp, damage(path)
         return there.st_size, self._known[path][1]
 
+    def _newest(self) -> dict[int, dict[str, tuple[int, str]]]:
+        """The files of the newest ones, and of older ones until some are sound that this run may go on from."""
+        seen: dict[int, dict[str, tuple[int, str]]] = {}
+        sound, enough = 0, max(NEWEST, self.settings.keep + 2)
+        for iteration in reversed(self.iterations()):
+            usable = not self.resume or iteration <= self.resume
+            if len(seen) >= enough and (sound or not self.settings.shards):
+                break
+            seen[iteration] = {shard: self._look(self._path(iteration, shard)) for shard in self.settings.shards}
+            sound += usable and all(fault in ("", "legacy") for _, fault in seen[iteration].values())
+        return dict(sorted(seen.items()))
+
     def look(self) -> Found:
         """Look at the newest ones."""
-        shards, newest = self.settings.shards, self.iterations()[-max(NEWEST, self.settings.keep + 2):]
-        seen = {iteration: {shard: self._look(self._path(iteration, shard)) for shard in shards} for iteration in newest}
+        shards, seen = self.settings.shards, self._newest()
+        newest = list(seen)
         whole, lacking, size, saved = [], {}, 0, 0
         for iteration, found in seen.items():
             faults = []

@@ -26,7 +26,7 @@ class Times:
     dump: float = 10.0
     grace: float = 120.0
     save: float = 1800.0
-    tail: float = 60.0
+    tail: float = 180.0
     backoff: float = 10.0
 
 

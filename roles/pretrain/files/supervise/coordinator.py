@@ -188,6 +188,8 @@ class Coordinator:
                 was = f"the checkpoint of iteration {self.best} was whole, and now none is" if self.best else "no checkpoint is whole"
                 self._end(FAILED, self._after_failure(f"{was} on all nodes ({where or 'there is none'}). Nothing is started from the beginning by itself"))
                 return
+            # What lies there beyond it is damaged: the next whole one is new.
+            self.best = self.load
             self._event("load", iteration=self.load, beginning=not self.load)
         self.ran, self.rose, self._frozen = True, False, 0.0
         self.pace.begin(now, self.load)
@@ -203,7 +205,7 @@ class Coordinator:
         elif lost and self.nodes.phase(lost) == phases.EXITED:
             self.nodes.excuse(lost, now)  # done, and need not be heard
         elif lost:
-            self._fail(lost, self.nodes.lost_words(lost, self.times.lost), None)
+            self._fail(*self.nodes.blamed(lost, now, self.times.lost, self.times.beat), None)
         elif ended and self.pace.ended(now) > self.times.tail:
             left = [name for name in self.nodes.names if self.nodes.phase(name) != phases.EXITED]
             self._fail(left[0], f"{ended} of {len(self.nodes.names)} nodes ended with success, and after {self.times.tail:g} s (times.tail) "

@@ -18,7 +18,7 @@ class Looks:
     """Everything is returned as keys of a report."""
 
     def __init__(self, config: Config) -> None:
-        self.config, self.disk = config, Disk(config.checkpoints)
+        self.config, self.disk = config, Disk(config.checkpoints, config.resume)
         self._log: Log | None = None
         self._known: dict[int, int] = {}
         self._started, self._scanned = False, 0.0
@@ -47,6 +47,11 @@ class Looks:
         if time.monotonic() - self._scanned > min(SCAN, self.config.times.beat):
             told.update(self.checkpoints(keep_from))
         return told
+
+    @property
+    def begun(self) -> bool:
+        """Whether the script of this start has begun a log."""
+        return self._log is not None and self._log.begun
 
     def failed(self) -> dict[str, Any] | None:
         """The first rank that failed."""

@@ -29,7 +29,8 @@ class Member:
 
     def __init__(self, config: Config, job: Job, looks: Looks, changed: asyncio.Event, say: Callable[[str], None]) -> None:
         self.config, self.job, self.looks, self._changed, self._say = config, job, looks, changed, say
-        self.report: dict[str, Any] = {"generation": -1, "phase": nodes.PREPARING, "seen": 0, "epoch": ""}
+        # Before it has looked it has none; only one that needs no file of any has no say (`nodes.Nodes.whole`).
+        self.report: dict[str, Any] = {"generation": -1, "phase": nodes.PREPARING, "seen": 0, "epoch": "", "whole": [] if config.checkpoints.shards else None}
         self.view: dict[str, Any] = {}
         self.over, self.code = asyncio.Event(), 0
         self.heard_at = self._looked = time.monotonic()
@@ -156,7 +157,8 @@ class Member:
             why, by_itself = f"cannot start: {error}", not self._ending
         if by_itself and code:
             words = ranks.last_words(self.config.run_dir, self.job.stderr) or f"the launch script ended with status {code}"
-            told = None if why else ranks.torchrun_says(self.config.run_dir)
+            # A script that refused to begin has left the log of an earlier start as it was.
+            told = ranks.torchrun_says(self.config.run_dir) if not why and self.looks.begun else None
             why = why or words
             if not self.report["failed"]:
                 self.set(failed=told or {"rank": None, "reason": why})  # before looking for what is left

@@ -107,6 +107,23 @@ class Nodes:
         self.heard[name] = now
         self.heard.move_to_end(name)
 
+    def silent(self, now: float, limit: float) -> list[str]:
+        """Those that were not heard for so long, or whose connection is closed; the longest silent first."""
+        found = dict.fromkeys(self.deadlines)
+        for name, heard in self.heard.items():
+            if now - heard <= limit:
+                break
+            found[name] = None
+        return list(found)
+
+    def blamed(self, name: str, now: float, limit: float, beat: float) -> tuple[str, str]:
+        """Who is to be named for a node that is lost, and the words: nobody, where most others went with it. That may be the master's own link."""
+        silent, others, master = self.silent(now, limit - 2 * beat), len(self.names) - 1, self.names[0]
+        if others < 2 or 2 * len(silent) <= others:
+            return name, self.lost_words(name, limit)
+        return "", (f"{len(silent)} of the {others} nodes beside {master}, where the supervisors meet, are not heard for {limit:g} s (times.lost): "
+                    f"the link of {master}, or what joins it with {self.join(silent)}")
+
     def is_lost(self, name: str, now: float, limit: float) -> bool:
         """Whether this one is."""
         return now - self.heard[name] > limit or now > self.deadlines.get(name, now)

@@ -38,6 +38,7 @@ class Pace:
         self._longest = 0.0
         self._saved: dict[str, int] = {}
         self._saved_at: float | None = None
+        self._waited = now
         self._starts: dict[str, tuple[str, float, float]] = {}
         self._first_end: float | None = None
 
@@ -60,7 +61,10 @@ class Pace:
         if saved is not None:
             if self._saved.get(name, saved) != saved:
                 self._saved_at = now
-                self.moved = now if self.moved is not None else None
+                if self.moved is None:
+                    self._waited = now  # saved before the first line of the log
+                else:
+                    self.moved = now
             self._saved[name] = saved
         started = report["started"]
         if started and self._starts.get(name, ("",))[0] != started["of"]:
@@ -72,14 +76,16 @@ class Pace:
     def limit(self) -> float:
         """Seconds without anything new that are a hang."""
         if self.moved is None:
-            return self.times.first
+            # What comes first in the log comes after `log_interval` iterations, each of which may take as long as a fifth of a hang.
+            return self.times.first + (self.config.log_interval - 1) * self.times.hang / 5
         usual = max(statistics.median(self._gaps) if self._gaps else 0.0, float(self.line.get("ms") or 0) / 1000 * self.config.log_interval)
         return max(self.times.hang, 10 * usual + self._longest)
 
     def hangs(self, now: float) -> str:
         """Words for a hang, "" while there is none."""
         if self.moved is None:
-            return f"no iteration within {self.times.first:g} s of the start (times.first)" if now - self.began > self.times.first else ""
+            late = now - max(self.began, self._waited) > self.limit()
+            return f"no iteration in the log within {self.limit():g} s of the start (times.first)" if late else ""
         return f"no iteration after {self.iteration} for {self.limit():.0f} s" if now - self.moved > self.limit() else ""
 
     def ended(self, now: float) -> float:
@@ -106,6 +112,6 @@ class Pace:
     def accused(self, stacks: Mapping[str, Mapping[str, Any]]) -> tuple[int | None, str]:
         """The rank that others wait for, as far as their stacks tell, and words."""
         merged = {int(rank): one for ranks in stacks.values() for rank, one in ranks.items()}
-        found = verdict(merged, self.config.nodes, self.config.nproc_per_node)
+        found = verdict(merged, self.config.nodes, self.config.nproc_per_node, [name for name in self.config.nodes if name not in stacks])
         words = " ".join(line.strip() for line in str(found["message"]).splitlines()[:3])
         return (found["ranks"][0] if found["ranks"] else None), words

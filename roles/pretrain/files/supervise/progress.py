@@ -17,6 +17,13 @@ class Log:
         self._rest = b""
         found = self._stat()
         self._inode, self._offset = found if found else (0, 0)
+        self._older = self._inode
+
+    @property
+    def begun(self) -> bool:
+        """Whether this start has a log of its own."""
+        found = self._stat()
+        return found is not None and found[0] != self._older
 
     def _stat(self) -> tuple[int, int] | None:
         try:

@@ -108,6 +108,7 @@ def _npu_oom(_iteration: int) -> None:
 
 
 def _hccl(_iteration: int) -> None:
+    time.sleep(3)  # a time-out comes after what it waits for
     print(SOCKET_TIMES_OUT.format(pid=os.getpid()), file=sys.stderr, flush=True)
     raise RuntimeError(HCCL_ERROR)
 
