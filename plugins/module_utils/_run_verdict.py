@@ -47,7 +47,8 @@ def outcome(name: str, entry: Mapping[str, Any] | None, first: Mapping[str, Any]
             return {**found, "outcome": "succeeded", "reason": said.get("reason", "")}
         if said.get("status") == "failed":
             return {**found, "outcome": "failed", "reason": said.get("reason", "")}
-        return {**found, "outcome": "stopped", "reason": f"stopped after the failure of {first.get('node')}: {first.get('reason')}"}
+        where = f"stopped after the failure of {first['node']}" if first.get("node") else "stopped"
+        return {**found, "outcome": "stopped", "reason": f"{where}: {first.get('reason')}"}
     reason = str(entry.get("reason") or "")
     if _SILENT.search(reason) or _ANEW.search(reason):
         if lost or not _ANEW.search(reason):

@@ -355,3 +355,10 @@ def test_the_list_of_runs(tmp_path):
     assert text[-1] == "* the one that `current` names on n1, whose files these are"
     assert text[1].startswith("* ddd") and "stray" not in "".join(text)
     assert _training_table.training_list([], 0.0, "n2") == "There is no run on n2: site.yml launches one."
+
+
+def test_where_the_hub_heard_most_no_more_nobody_is_blamed():
+    words = "2 of the 2 nodes beside n1, where the supervisors meet, are not heard for 15 s (times.lost): the link of n1, or what joins it with n2, n3"
+    verdict = judge(status(order=[failure("", words)]))
+    assert (verdict["succeeded"], verdict["culprit"], verdict["ranks"], verdict["nodes"]) == (False, "", [], [])
+    assert words in verdict["message"] and "the failure of :" not in verdict["message"]
