@@ -10,7 +10,7 @@ import sys
 import zipfile
 
 import pytest
-from supervise import checkpoints, children, kept, processes, ranks
+from supervise import checkpoints, children, kept, processes, ranks, supervisor
 from supervise.checkpoints import Disk, damage
 from supervise.config import Checkpoints, ConfigError, Times, load
 from supervise.progress import Log
@@ -322,6 +322,16 @@ def test_nothing_is_left_below(tmp_path):
         assert other.wait() == -signal.SIGKILL
     finally:
         other.kill()
+
+
+@pytest.mark.parametrize(("state", "note", "goes"), [
+    ("stopping", False, True), ("running", True, False), ("degraded", False, False), ("unknown", False, False), ("unknown", True, True),
+    ("Failed to query system state: Transport endpoint is not connected", True, True), ("offline", False, False)])
+def test_whether_the_machine_shuts_down(monkeypatch, tmp_path, state, note, goes):
+    monkeypatch.setattr(supervisor, "NO_LOGIN", str(tmp_path / "nologin"))
+    if note:
+        (tmp_path / "nologin").touch()
+    assert supervisor.shuts_down(state) is goes
 
 
 def test_what_does_not_end_is_named(monkeypatch):

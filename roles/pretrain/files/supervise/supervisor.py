@@ -20,11 +20,19 @@ from supervise.member import Member
 from supervise.status import SENT_LINES
 
 REFUSED = 4
+#: what systemd says of a machine that does not shut down, and the note that keeps people out of one that does
+UP = ("initializing", "starting", "running", "degraded", "maintenance")
+NO_LOGIN = "/run/nologin"
 
 
 def say(text: str) -> None:
     """To the journal of the unit."""
     print(f"supervise: {text}", flush=True)
+
+
+def shuts_down(state: str) -> bool:
+    """Whether the machine does, by what `systemctl is-system-running` said. The bus over which it asks may have ended before."""
+    return state == "stopping" or (state not in UP and os.path.exists(NO_LOGIN))
 
 
 def alone(config: Config) -> None:
@@ -122,7 +130,7 @@ class Supervisor:
         self.member.leaves = True
         _, state = await self.children.run(["systemctl", "is-system-running"], 5.0)
         who = f"SIGTERM at the supervisor of {self.config.node}"
-        if state == "stopping":
+        if shuts_down(state):
             self.member.set(leaving="its machine shuts down")
             await self._alone("its machine shuts down", 0)
             return
