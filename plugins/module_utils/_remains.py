@@ -31,7 +31,7 @@ def words(pid: int) -> str:
 
 def of_runs(run_dir: str) -> list[int]:
     """Living processes, of those that the caller may look at, that belong to a run of this folder."""
-    return _processes.of_environment(lambda one: one.startswith((f"ASCEND_RUN_DIR={run_dir.rstrip('/')}/", "SUPERVISE_JOB=")))
+    return _processes.of_environment(lambda one: one.startswith(f"ASCEND_RUN_DIR={run_dir.rstrip('/')}/"))
 
 
 def _send(number: int, some: list[int]) -> None:

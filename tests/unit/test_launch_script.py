@@ -50,7 +50,7 @@ def rendered(tmp_path_factory):
     (folder / "play.yml").write_text(PLAYBOOK)
     variables = {
         "ansible_python_interpreter": sys.executable, "cluster_user": getpass.getuser(), "pretrain_run_id": "abc",
-        "__pretrain_ifname": "eth0", "__cluster_guard": False,
+        "__pretrain_ifname": "eth0", "__cluster_guard": False, "__pretrain_checkpoints_shared": False,
         "plan_nproc_per_node": 1, "plan_tensor_model_parallel_size": 1, "plan_pipeline_model_parallel_size": 2,
         "plan_expert_model_parallel_size": 1, "plan_train_iters": 20, "pretrain_environment_extra": {"SITE_NOTE": "two words; $HOME"}}
     done = subprocess.run(

@@ -334,6 +334,33 @@ def test_whether_the_machine_shuts_down(monkeypatch, tmp_path, state, note, goes
     assert supervisor.shuts_down(state) is goes
 
 
+JOB = """
+import asyncio, sys
+sys.path.insert(0, {folder!r})
+from supervise import processes
+from supervise.children import Children
+from supervise.config import Config
+from supervise.job import Job
+async def main():
+    run = {run!r}
+    job = Job(Config("r1", "n0", ("n0",), "", "", 1, 6000, "", run, ("/bin/sh", "-c", "sleep 1000; true")), Children())
+    job.start(0, 6000, None)
+    while len(processes.marked("ASCEND_RUN_DIR=" + run)) < 2:
+        await asyncio.sleep(0.02)
+    print(await job.sweep(), processes.marked("ASCEND_RUN_DIR=" + run))
+asyncio.run(main())
+"""
+
+
+def test_all_that_the_script_begins_is_known_by_its_run(tmp_path):
+    from rehearsal.supervisors import PROGRAM, PYTHON
+
+    (tmp_path / "supervise").mkdir()
+    code = JOB.format(folder=str(PROGRAM.parent), run=str(tmp_path))
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False, timeout=600)
+    assert done.stdout == "[] []\n", done.stderr
+
+
 def test_what_does_not_end_is_named(monkeypatch):
     monkeypatch.setattr(children, "descendants", lambda: [os.getpid()])
     monkeypatch.setattr(children, "send", lambda pid, number: None)
