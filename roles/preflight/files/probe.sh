@@ -21,8 +21,20 @@ limited() { # a command that hangs (a dead mount, a stuck driver) must not hang 
     limited_to 30 "$@"
 }
 
-limited_to() {
-    if command -v timeout >/dev/null 2>&1; then timeout "$@" </dev/null; else shift && "$@" </dev/null; fi
+limited_to() { # limited_to SECONDS COMMAND...
+    within "$@" </dev/null
+}
+
+within() { # the same for a command that reads what comes in; one that does not mind SIGTERM is killed
+    # shellcheck disable=SC2086  # none, or two words
+    if command -v timeout >/dev/null 2>&1; then timeout $killing "$@"; else shift && "$@"; fi
+}
+killing='-k 5'
+# shellcheck disable=SC2086  # the same
+timeout $killing 5 true 2>/dev/null || killing='' # of old busyboxes, which know no -k
+
+there() { # whether a path is there, without hanging on a dead mount: 124 or 137 where one hangs
+    limited_to 10 test -e "$1"
 }
 
 lines() { # lines KEY: its input as KEY=line; a KEY with = in it is the beginning of the lines
@@ -32,7 +44,17 @@ lines() { # lines KEY: its input as KEY=line; a KEY with = in it is the beginnin
 
 free_space() { # free_space NAME PATH: the nearest existing parent, its free KiB and type of file system
     place=$2
-    while [ ! -e "$place" ] && [ "$place" != / ] && [ "$place" != . ]; do place=$(dirname "$place"); done
+    while :; do
+        there "$place"
+        case $? in
+            0) break ;;
+            124 | 137) # what hangs is not asked for its space as well
+                printf '%s_parent=%s\n' "$1" "$place"
+                return ;;
+        esac
+        case $place in / | .) break ;; esac
+        place=$(dirname "$place")
+    done
     printf '%s_parent=%s\n' "$1" "$place"
     limited df -Pk "$place" 2>/dev/null | {
         read -r _ || :
@@ -142,7 +164,7 @@ listeners() { # PORT PID NAME of each listening socket on a port of interest
             pid=${pid%%/*}
             name=$(cat "/proc/$pid/comm" 2>/dev/null)
             # Of a preflight that was broken off: it ends by itself.
-            if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'reach\.py listen ADDRESS'; then continue; fi
+            if command_of "$pid" | tr '\0' ' ' | grep -q 'reach\.py listen ADDRESS'; then continue; fi
         fi
         printf 'listen=%s %s %s\n' "$port" "${pid:--}" "${name:--}"
     done
@@ -192,13 +214,14 @@ for release in /etc/os-release /usr/lib/os-release; do
 done
 find_python "$@"
 free_space workspace "$workspace"
-{ [ -e "$runs/current" ] || [ -L "$runs/current" ]; } && echo 'workspace_used=1'
+# A link whose run is gone was a launch, too.
+[ -n "$(limited_to 10 find "$runs/current" -maxdepth 0 2>/dev/null)" ] && echo 'workspace_used=1'
 free_space checkpoints "$checkpoints"
 free_space cann "$cann"
 roots_files
 disks
-[ -e "$cann" ] && echo 'cann_exists=1'
-{ [ -e "$cann/ascend-toolkit" ] || [ -e "$cann/cann" ]; } && echo 'cann_installed=1'
+there "$cann" && echo 'cann_exists=1'
+{ there "$cann/ascend-toolkit" || there "$cann/cann"; } && echo 'cann_installed=1'
 for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do # the chips whose kernels are there; ops_oam comes with the toolkit
     for kernels in "$folder"/opp/built-in/op_impl/ai_core/tbe/kernel/ascend*; do
         for operator in "$kernels"/*; do
