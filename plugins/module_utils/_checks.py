@@ -51,6 +51,9 @@ TABLE = (
           "Run with --ask-become-pass, set ansible_become_password (vaulted), or allow sudo for ansible_user."),
     Check("probe_ran", "node", "failure", "raw sh", "The node did not run the probe", "a POSIX shell and coreutils",
           "Try `ansible {host} -b -m ansible.builtin.raw -a 'uname -a'`."),
+    Check("probe_ended", "node", "failure", "raw sh", "The look at the node did not end", "an end within 300 s",
+          "Something hangs there, mostly a process stuck in state D (a driver, a dead NFS mount): "
+          "`ansible {host} -b -m ansible.builtin.raw -a \"ps -eo pid,stat,wchan:30,comm | grep ' D'\"` lists those."),
     Check("root", "node", "failure", "id -u", "The probe did not run as root", "uid 0", "Allow sudo for ansible_user, or log in as root."),
     Check("python", "node", "failure", "the interpreter that Ansible would take", "No Python for Ansible",
           "Python {min_python} or newer (preflight_min_python)", "{remedy}"),

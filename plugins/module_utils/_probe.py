@@ -38,13 +38,15 @@ def parse(output: str) -> dict[str, list[str]]:
 
 
 def no_answer(result: Mapping[str, Any], host: str) -> Finding:
-    """Word why a node gave no answer: unreachable, no right to become root, or no shell to run the probe."""
+    """Word why a node gave no answer: unreachable, no end, no right to become root, or no shell to run the probe."""
     message = one_line(result.get("msg") or "")
     if message.startswith("Task failed: "):
         message = message[len("Task failed: "):]
     if result.get("unreachable"):
         message = message.replace("Failed to connect to the host via ssh: ", "")
         return finding("reachable", message or "no message", host=host)
+    if result.get("timedout"):
+        return finding("probe_ended", f"none within {result['timedout'].get('period')} s" if isinstance(result["timedout"], dict) else message, host=host)
     text = " ".join(one_line(result.get(name) or "") for name in ("stderr", "stdout"))
     text = (message if message and message != "non-zero return code" else "") or text.strip() or "nothing"
     if "password" in text or "sudo" in text:

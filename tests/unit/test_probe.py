@@ -174,6 +174,9 @@ def test_the_running_job_is_no_finding(state: str) -> None:
     ({"rc": 1, "stderr": "sudo: a password is required", "msg": "non-zero return code"}, ["may not become root", "sudo: a"]),
     ({"rc": 127, "stdout": "sh: base64: not found", "msg": "non-zero return code"}, ["did not run", "127", "base64: not found"]),
     ({"rc": 0, "stdout": _probe.BEGIN + "\nuid=0\n"}, ["did not run"]),
+    # As ansible-core words `timeout: 300` of a task.
+    ({"failed": True, "msg": "Task failed: Timed out after 300 second(s).", "timedout": {"frame": "x", "period": 300}},
+     ["did not end: found none within 300 s; expected an end within 300 s", "`ansible node1 -b -m ansible.builtin.raw -a \"ps -eo pid,stat,wchan:30,comm | grep ' D'\"`"]),
     ({}, ["did not run"]),
 ])
 def test_no_answer(result: dict[str, Any], words: list[str]) -> None:
@@ -270,6 +273,21 @@ def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None
     assert values["python_rc"] == ["0"]
     assert values["arch"] and values["uid"] and values["os_ID"]
     assert all(len(line.split(None, 2)) == 3 for line in values.get("listen", []))
+
+
+def test_what_hangs_on_a_node_does_not_hang_the_probe(tmp_path: Path) -> None:
+    """A tool that does not mind SIGTERM, and a path of a dead mount; `timeout` stands for one that waits ten times shorter."""
+    stubs = {"npu-smi": "trap '' TERM\nsleep 600", "test": "trap '' TERM\ncase \"$*\" in '-e /dead/ckpt') sleep 600 ;; esac\nexec /usr/bin/test \"$@\"",
+             "timeout": "kill=''; [ \"$1\" != -k ] || { kill='-k 0.1'; shift 2; }\nseconds=$1\nshift\nexec /usr/bin/timeout $kill $((seconds / 10)) \"$@\""}
+    for name, body in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/", "/nowhere", "/nowhere", "none.service", "", "1-2", "/nowhere", "root", "/nowhere",
+                           "/dead/ckpt", "/nowhere", "", "python3"], capture_output=True, text=True, check=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+                          timeout=120)
+    values = _probe.parse(done.stdout)
+    assert values["checkpoints_parent"] == ["/dead/ckpt"] and "checkpoints_free_kib" not in values
+    assert values["npu_smi_rc"] == ["137"] and int(values["workspace_free_kib"][0]) > 0
 
 
 @pytest.mark.parametrize("installed", [False, True])

@@ -126,6 +126,18 @@ firewalls() { # those that filter what comes in
     read -r low high </proc/sys/net/ipv4/ip_local_port_range && printf 'ephemeral=%s-%s\n' "$low" "$high"
 }
 
+installed() { # CANN, and the chips whose kernels are there; ops_oam comes with the toolkit
+    echo 'cann_exists=1'
+    { there "$cann/ascend-toolkit" || there "$cann/cann"; } && echo 'cann_installed=1'
+    for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do
+        for kernels in "$folder"/opp/built-in/op_impl/ai_core/tbe/kernel/ascend*; do
+            for operator in "$kernels"/*; do
+                [ -e "$operator" ] && [ "${operator##*/}" != ops_oam ] && printf 'kernels=%s\n' "${kernels##*/}" && break
+            done
+        done
+    done
+}
+
 kernel_log() { # what the check of the kernel's log looks for, the newest first
     limited dmesg 2>/dev/null | grep -E "$faults" | tail -n 200 | cut -c 1-300 | lines kernel_log
 }
@@ -220,19 +232,11 @@ free_space checkpoints "$checkpoints"
 free_space cann "$cann"
 roots_files
 disks
-there "$cann" && echo 'cann_exists=1'
-{ there "$cann/ascend-toolkit" || there "$cann/cann"; } && echo 'cann_installed=1'
-for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do # the chips whose kernels are there; ops_oam comes with the toolkit
-    for kernels in "$folder"/opp/built-in/op_impl/ai_core/tbe/kernel/ascend*; do
-        for operator in "$kernels"/*; do
-            [ -e "$operator" ] && [ "${operator##*/}" != ops_oam ] && printf 'kernels=%s\n' "${kernels##*/}" && break
-        done
-    done
-done
+there "$cann" && installed
 if [ -r "$driver" ]; then lines driver_info <"$driver"; fi
 firmware=${driver%/driver/*}/firmware/version.info
 if [ -r "$firmware" ]; then lines firmware_info <"$firmware"; fi
-grep -hE '^(toolkit|python) |^torch_npu-' "$records/cann_toolkit.txt" "$records/conda_env.txt" 2>/dev/null | lines record
+limited grep -hE '^(toolkit|python) |^torch_npu-' "$records/cann_toolkit.txt" "$records/conda_env.txt" 2>/dev/null | lines record
 for device in /sys/bus/pci/devices/*; do
     case $(cat "$device/vendor" "$device/device" 2>/dev/null) in
         0x19e5*0xd801 | 0x19e5*0xd802 | 0x19e5*0xd803) printf 'pci=%s\n' "${device##*/}" ;;
