@@ -19,7 +19,8 @@ ATTRIBUTES = ("npus", "npu_name", "driver", "firmware", "system", "kernel", "arc
               *(f"npu_{name}" for name in NPU_ATTRIBUTES))
 
 
-def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], time: str) -> dict[str, Any]:
+def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], time: str,
+           unknown: Sequence[str]) -> dict[str, Any]:
     """Put what was found into one mapping.
 
     Args:
@@ -27,10 +28,11 @@ def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence
         errors: messages about the inventory and the plan, which refuse.
         nodes: what was judged of each, with ``facts`` and ``job``.
         time: when, as ISO 8601.
+        unknown: what was not looked at; it does not change the status.
 
     Returns:
         ``schema``, ``time``, ``status`` (clean, warnings or failures), ``tier``, ``not_begun`` (why a tier was not), ``checks`` (how many there are),
-        ``measured`` (:func:`_deep_read.measured`), ``errors``, ``findings`` (a list, each with its ``node``) and ``nodes`` (by name the attributes
+        ``measured`` (:func:`_deep_read.measured`), ``errors``, ``unknown``, ``findings`` (a list, each with its ``node``) and ``nodes`` (by name the attributes
         that are compared, ``answered`` and ``job``).
     """
     listed = [{"node": node, **{key: item[key] for key in ("check", "severity", "cause", "found", "expected", "remedy")}}
@@ -38,7 +40,7 @@ def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence
     failures = bool(errors) or any(item["severity"] == "failure" for item in listed)
     return {"schema": SCHEMA, "time": time, "status": "failures" if failures else "warnings" if listed else "clean", "tier": "quick", "not_begun": "",
             "checks": sum(check.tier not in ("deep", "stress") for check in TABLE), "measured": {},
-            "errors": list(errors), "findings": listed,
+            "errors": list(errors), "unknown": list(unknown), "findings": listed,
             "nodes": {name: {"answered": bool(data["facts"]), "job": data["job"],
                              **{key: data["facts"].get(key, "") for key in ATTRIBUTES},
                              **{f"npu_{key}": _of_npus(data["facts"].get("fabric", {}), key) for key in NPU_ATTRIBUTES}} for name, data in nodes.items()}}
@@ -118,6 +120,8 @@ def as_html(found: Mapping[str, Any]) -> str:
         rows = "".join(f"<tr><th>{text(node)}" + "".join(f"<td class={worst.get((node, check), 'clean')}>{worst.get((node, check), '')}" for check in checks)
                        for node in found["nodes"] if any((node, check) in worst for check in checks))
         parts.append(f"<table><caption>Nodes by checks (nodes without a finding are left out)</caption><tr><th>node{head}{rows}</table>")
+    if found["unknown"]:
+        parts.append("<p><b>Not looked at</b><ul>" + "".join(f"<li>{text(one)}" for one in found["unknown"]) + "</ul>")
     parts.append(_deep_page.page(found["measured"]))
     most = usual(found)
     head = "".join(f"<th>{name}" for name in ATTRIBUTES)

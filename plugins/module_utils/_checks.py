@@ -103,6 +103,8 @@ TABLE = (
           "The disk of the training reads slowly", "at least {least} MB/s",
           "Look with `iostat -x 1` who else reads or writes, and at its health; a checkpoint is read whole by every resumed run.",
           "338 GB of a checkpoint on each node of the default plan"),
+    Check("read_error", "node", "failure", "dd of the same", "A file of the training cannot be read", "no error of the disk",
+          "Look at `dmesg` and `smartctl -a` of that disk, bring checkpoints to safety, and replace it.", "EIO of read(2)"),
     Check("clock_synchronized", "node", "warning", "timedatectl", "The clock is not synchronized", "NTPSynchronized=yes",
           "Start chrony or another time service: logs and time-outs are compared between nodes."),
     Check("own_name", "node", "warning", "getent hosts", "The node's own name does not resolve", "an address of the node for {hostname}",

@@ -183,5 +183,7 @@ def _disks(values: Values) -> Iterable[Finding]:
         timed = re.search(r"^(\d+) bytes .*copied, ([\d.e+-]+) s", said)
         if code in map(str, KILLED):
             yield finding("read_speed", f"not 256 MiB of {file} in 20 s", least=_READ_MB)
+        elif "Input/output error" in said:
+            yield finding("read_error", f"{file}: {said[:200]}")
         elif code == "0" and timed and float(timed[2]) > 0 and int(timed[1]) / 1e6 / float(timed[2]) < _READ_MB:
             yield finding("read_speed", f"{int(timed[1]) / 1e6 / float(timed[2]):.0f} MB/s from {file}", least=_READ_MB)

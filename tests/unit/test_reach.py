@@ -1,6 +1,7 @@
 """Which nodes reach which: the program on real sockets, and who is named for what it says."""
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -131,3 +132,25 @@ def words(nodes: dict[str, dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
 ])
 def test_who_is_named(nodes: dict[str, dict[str, Any]], expected: dict[str, list[tuple[str, str]]]) -> None:
     assert words(nodes) == expected
+
+
+@pytest.mark.parametrize(("always", "odd", "wanted"), [
+    (False, {}, "abc"), (True, {}, "abc"), (False, {"facts": {}}, ""), (True, {"facts": {}}, "ac"),
+    (True, {"job": "active"}, "ac"), (False, {"job": "active"}, "")])
+def test_who_is_tried(tmp_path: Path, always: bool, odd: dict[str, Any], wanted: str) -> None:
+    """Before a launch all or none; playbooks/check_cluster.yml tries those that answered, and where no run of ours is in progress."""
+    root = PROGRAM.parents[3]
+    good = {"facts": {"launched": False}, "job": "inactive"}
+    hosts = {name: {"__preflight_node": {**good, **(odd if name == "b" else {})}, "ansible_connection": "local"} for name in "abc"}
+    topology = {"nodes": [{"name": name, "address": f"192.0.2.{number}"} for number, name in enumerate("abc")]}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+    (tmp_path / "always.yml").write_text(json.dumps({"__preflight_reach_always": always}), encoding="utf-8")
+    (tmp_path / "play.yml").write_text(json.dumps([
+        {"name": "Tell", "hosts": "all", "gather_facts": False, "vars": {"cluster_topology": topology},
+         "vars_files": [str(root / "roles/preflight/vars/main.yml"), str(tmp_path / "always.yml")],
+         "tasks": [{"name": "Tell", "ansible.builtin.debug": {"msg": "wanted={{ __preflight_reach_wanted | join }} {{ __preflight_reach_all }}."},
+                    "run_once": True}]}]), encoding="utf-8")
+    done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-i", str(tmp_path / "hosts.yml")], cwd=root, capture_output=True, text=True,
+                          env={**os.environ, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}, check=False)
+    peers = " ".join(f"{name}=192.0.2.{'abc'.index(name)}" for name in wanted)
+    assert f"wanted={wanted} {peers}." in " ".join(done.stdout.split()), done.stdout + done.stderr

@@ -100,11 +100,14 @@ disks() { # what they say of their own health, where there is a tool to ask
     for disk in /sys/block/*; do
         name=${disk##*/}
         if ! [ -e "$disk/device" ] || ! [ -e "/dev/$name" ]; then continue; fi
+        case $name in sr[0-9]* | fd[0-9]*) continue ;; esac
+        said=''
         if command -v smartctl >/dev/null 2>&1; then
-            limited_to 10 smartctl -n standby -H "/dev/$name" 2>/dev/null | grep -E 'overall-health|Health Status' | lines "disk_health=$name "
+            said=$(limited_to 10 smartctl -n standby -H "/dev/$name" 2>/dev/null | grep -E 'overall-health|Health Status')
         elif command -v nvme >/dev/null 2>&1 && [ "${name#nvme}" != "$name" ]; then
-            limited_to 10 nvme smart-log "/dev/$name" 2>/dev/null | grep '^critical_warning' | lines "disk_health=$name "
+            said=$(limited_to 10 nvme smart-log "/dev/$name" 2>/dev/null | grep '^critical_warning')
         fi
+        if [ -n "$said" ]; then printf '%s\n' "$said" | lines "disk_health=$name "; else printf 'disk_silent=%s\n' "$name"; fi
     done
 }
 
@@ -113,7 +116,8 @@ read_speed() { # of a large file of the training on a local disk, past the cache
         [ -n "$(limited_to 5 find -H "$file" -type f -size +131071 2>/dev/null)" ] || continue
         case $(limited_to 5 stat -f -c %T "$file" 2>/dev/null) in ext* | xfs | btrfs | zfs | f2fs | overlayfs) ;; *) continue ;; esac
         said=$(limited_to 20 dd if="$file" of=/dev/null bs=4M count=64 iflag=direct 2>&1)
-        printf 'read_speed=%s %s %s\n' "$?" "$file" "$(printf '%s\n' "$said" | tail -n 1)"
+        code=$? # dd says first what failed, and last how fast it was
+        printf 'read_speed=%s %s %s\n' "$code" "$file" "$(printf '%s\n' "$said" | if [ "$code" = 0 ]; then tail -n 1; else head -n 1; fi)"
         return
     done
 }
@@ -139,7 +143,8 @@ installed() { # CANN, and the chips whose kernels are there; ops_oam comes with 
 }
 
 kernel_log() { # what the check of the kernel's log looks for, the newest first
-    limited dmesg 2>/dev/null | grep -E "$faults" | tail -n 200 | cut -c 1-300 | lines kernel_log
+    said=$(limited dmesg 2>/dev/null) && echo 'kernel_log_read=1'
+    printf '%s\n' "$said" | grep -E "$faults" | tail -n 200 | cut -c 1-300 | lines kernel_log
 }
 
 find_python() { # the configured interpreter, else the first that exists, as ansible-core's discovery does
