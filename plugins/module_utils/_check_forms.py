@@ -1,4 +1,4 @@
-"""What the checks found, in the forms of other programs: JSON, Prometheus' text and one HTML page; and what changed since an older one."""
+"""What the checks found, in the forms of other programs: JSON, Prometheus' text and one HTML page."""
 from __future__ import annotations
 
 import html
@@ -131,22 +131,6 @@ def as_html(found: Mapping[str, Any]) -> str:
         rows += f"<tr><th>{text(node)}" + (cells if data["answered"] else f"<td class=failure colspan={len(ATTRIBUTES)}>gave no answer")
     parts.append(f"<table><caption>Nodes by attributes</caption><tr><th>node{head}{rows}</table>")
     return "\n".join(parts) + "\n"
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say what is new and what is gone since an older result: findings by node and check, and nodes.
-
-    Raises:
-        ValueError: what is given is no result of this schema.
-    """
-    if before.get("schema") != SCHEMA:
-        raise ValueError(f"schema {before.get('schema')}, expected {SCHEMA}: this is not a result of these checks, or one of another version")
-    old, new = ({(item["node"], item["check"]): item for item in found["findings"]} for found in (before, now))
-    lines = [f"new on {node}: {item['cause']}: {item['found']}" for (node, check), item in new.items() if (node, check) not in old]
-    lines += [f"gone from {node}: {item['cause']}: {item['found']}" for (node, check), item in old.items() if (node, check) not in new]
-    for word, some, others in (("new", now, before), ("no longer there", before, now)):
-        lines += [f"node {word}: {node}" for node in some["nodes"] if node not in others["nodes"]]
-    return lines
 
 
 FORMS = {"json": as_json, "prom": as_prometheus, "html": as_html}
