@@ -5,6 +5,7 @@ What only a comparison shows (an address given twice, another netmask, a TLS swi
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils import _hccn_tool
@@ -138,6 +139,11 @@ def _judge_address(device: int, fabric: Fabric, conf: str, add: Any) -> None:
         add(device, "npu_address", "none")
     if conf and (missing or (address and address["address"] != conf)):
         add(device, "hccn_conf", f"{conf} in the file, {address['address'] if address else 'none'} on the NPU")
+    gateway = value(fabric, device, "gateway")
+    if address and gateway not in (None, _NOBODY):
+        own = ipaddress.ip_interface(f"{address['address']}/{address['netmask']}")
+        if gateway == address["address"] or ipaddress.ip_address(gateway) not in own.network:
+            add(device, "npu_gateway", f"{gateway} for {own}")
     tls = value(fabric, device, "tls")
     if tls and tls["switch"] == 1:
         for certificate in tls["certificates"]:

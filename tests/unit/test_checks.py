@@ -105,6 +105,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "link": ({"hccn": hccn(link="link status: DOWN", net_health="net health status: Fault")}, "NPU 0: DOWN, and no optical module is seen"),
     "net_health": ({"hccn": hccn(net_health="net health status: Socket failed", netdetect="netdetect address: 10.20.255.254")}, "NPU 0: Socket fail"),
     "npu_address": ({"hccn": hccn(ip="Get ipconf failed, because no ip was preset there!")}, "NPU 0: none"),
+    "npu_gateway": ({"hccn": hccn(gateway="default gateway:192.168.77.9, Iface:eth0")}, "NPU 0: 192.168.77.9 for 10.20.0.1/16"),
     "hccn_conf": ({"hccn": hccn(), "hccn_conf": ["address_0=10.20.0.9", "netmask_0=255.255.0.0"]}, "NPU 0: 10.20.0.9 in the file, 10.20.0.1 on the NPU"),
     "tls_certificate": ({"hccn": hccn(tls="         tls expiration status[2](0:normal, 1:near expiration, 2:has expired)|"
                                       "dev_id:0, tls switch[1](0:disable, 1:enable), tls alarm time threshold[60]days|"
@@ -273,6 +274,11 @@ def test_who_could_not_be_tried_is_said() -> None:
 def test_an_npu_that_is_gone_is_told_once() -> None:
     gone = [f"1|{query}|4|The device is not exist!" for query in ("stat", "link", "ip", "optical", "tls")]
     assert checks_of(judge(hccn=[*hccn(0), *gone])) == {"hccn_answers": "NPU 1: The device is not exist! (absent)"}
+
+
+@pytest.mark.parametrize(("gateway", "wrong"), [("10.20.0.1", True), ("10.21.0.1", True), ("10.20.255.254", False), ("0.0.0.0", False)])
+def test_a_gateway_is_another_address_in_the_same_subnet(gateway: str, wrong: bool) -> None:
+    assert list(checks_of(judge(hccn=hccn(gateway=f"default gateway:{gateway}, Iface:eth0")))) == (["npu_gateway"] if wrong else [])
 
 
 def test_planes_without_gateways_are_no_fault() -> None:
