@@ -123,6 +123,10 @@ def words(nodes: dict[str, dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
     # A node that reaches nobody.
     (cluster(5, *((3, to, port, "refused") for to in (0, 1, 2, 4) for port in (6000, 60000))),
      {"n3": [("reach_out", f"ports 6000, 60000 to n{to}: refused") for to in (0, 1, 2, 4)]}),
+    # So of three, where one of the two that try each is half of them.
+    (cluster(3, *((0, to, port, "no answer") for to in (1, 2) for port in (6000, 60000))),
+     {"n0": [("reach_out", f"ports 6000, 60000 to n{to}: no answer") for to in (1, 2)]}),
+    (cluster(3, *((0, to, 6000, _reach.LARGE) for to in (1, 2))), {"n0": [("reach_large", f"port 6000 to n{to}") for to in (1, 2)]}),
     # Of two nodes nobody can tell which end it is.
     (cluster(2, (0, 1, 6000, "no answer")), {"n1": [("reach_in", "port 6000 from n0: no answer")]}),
     (cluster(3, (0, 1, 6000, _reach.LARGE), (2, 1, 6000, _reach.LARGE)), {"n1": [("reach_large", "port 6000 from n0, n2")]}),
