@@ -1,6 +1,7 @@
 """What the checks found, in the forms of other programs: JSON, Prometheus' text and one HTML page."""
 from __future__ import annotations
 
+import datetime
 import html
 import json
 from collections import Counter
@@ -69,6 +70,10 @@ def as_prometheus(found: Mapping[str, Any]) -> str:
               f"ascend_cluster_check_errors {len(found['errors'])}",
               "# HELP ascend_cluster_check_node_answered Whether the node answered.", "# TYPE ascend_cluster_check_node_answered gauge"]
     lines += [f'ascend_cluster_check_node_answered{{node="{_label(node)}"}} {int(data["answered"])}' for node, data in sorted(found["nodes"].items())]
+    if found["time"]:
+        seconds = datetime.datetime.fromisoformat(found["time"].replace("Z", "+00:00")).timestamp()
+        lines += ["# HELP ascend_cluster_check_time_seconds When the cluster was looked at, in seconds since 1970.",
+                  "# TYPE ascend_cluster_check_time_seconds gauge", f"ascend_cluster_check_time_seconds {seconds:.0f}"]
     for name, figure in _FIGURES.items():
         rows = [one for one in found["measured"].get("npus", []) if figure in one]
         if rows:

@@ -55,6 +55,7 @@ def test_prometheus() -> None:
     text = check_report(FAILED, "prom")
     assert 'ascend_cluster_check_finding{node="a",check="link",severity="failure"} 1\n' in text
     assert 'ascend_cluster_check_node_answered{node="c"} 0\n' in text and "\nascend_cluster_check_errors 1\n" in text
+    assert "\nascend_cluster_check_time_seconds 1767323045\n" in text
     for line in text.splitlines():
         assert line.startswith("# ") or line.rpartition(" ")[2].isdecimal(), line
     assert check_report(result({'a"\\': judge("a", firewall="ufw")}), "prom").count('node="a\\"\\\\"') == 2
