@@ -39,6 +39,7 @@ processors=192
 name=nodeNUMBER
 name_address=10.30.0.NUMBER
 synchronized=yes
+kernel_log_read=1
 meminfo=MemTotal 1584398336
 meminfo=MemAvailable 1552398336
 meminfo=SwapTotal 4194304

@@ -5,21 +5,21 @@ DOCUMENTATION = r"""
 name: check_changes
 short_description: What changed between two results of the checks
 description:
-  - Says which findings and nodes are new, and which are gone.
+  - Says which findings and nodes are new, which are gone, and where something else is found.
 options:
   _input:
     description: C(result) of the filter M(ascend.cluster.preflight_report).
     type: dict
     required: true
   before:
-    description: The text of an older one, as JSON.
-    type: str
+    description: C(result) of the filter P(ascend.cluster.check_older#filter).
+    type: dict
     required: true
 """
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ __preflight_report.result | ascend.cluster.check_changes(lookup('ansible.builtin.file', 'checks/checks.json')) }}"
+    msg: "{{ __preflight_report.result | ascend.cluster.check_changes(older.result) }}"
 """
 
 RETURN = r"""
@@ -29,20 +29,9 @@ _value:
   elements: str
 """
 
-import json
-from typing import Any, Mapping
+from typing import Any
 
-from ansible.errors import AnsibleFilterError
-from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms
-
-
-def check_changes(found: Mapping[str, Any], before: str) -> list[str]:
-    """See DOCUMENTATION."""
-    try:
-        old = json.loads(before)
-        return _check_forms.changes(old if isinstance(old, dict) else {}, found)
-    except ValueError as error:
-        raise AnsibleFilterError(f"The older result cannot be read: {error}") from error
+from ansible_collections.ascend.cluster.plugins.module_utils import _check_changes
 
 
 class FilterModule:
@@ -50,4 +39,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Name to function."""
-        return {"check_changes": check_changes}
+        return {"check_changes": lambda found, before: _check_changes.changes(before, found)}

@@ -19,11 +19,15 @@ options:
     description: What C(fix.sh) printed, by node.
     type: dict
     required: true
+  hostvars:
+    description: Variables of the hosts; read is C(__preflight_node), of the second look.
+    type: dict
+    required: true
 """
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ __preflight_report.result | ascend.cluster.check_unmended(__check_cluster_fixes.calls, {'node1': 'end=node1'}) }}"
+    msg: "{{ __preflight_report.result | ascend.cluster.check_unmended(__check_cluster_fixes.calls, {'node1': 'end=node1'}, hostvars) }}"
 """
 
 RETURN = r"""
@@ -38,9 +42,10 @@ from typing import Any, Mapping, Sequence
 from ansible_collections.ascend.cluster.plugins.module_utils import _fixes
 
 
-def check_unmended(found: Mapping[str, Any], calls: Mapping[str, Sequence[Sequence[str]]], said: Mapping[str, str]) -> list[str]:
+def check_unmended(found: Mapping[str, Any], calls: Mapping[str, Sequence[Sequence[Any]]], said: Mapping[str, str],
+                   hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """See DOCUMENTATION."""
-    return _fixes.still_there(calls, found["findings"], said)
+    return _fixes.still_there(calls, found["findings"], said, {host: hostvars[host].get("__preflight_node", {}) for host in calls})
 
 
 class FilterModule:

@@ -12,7 +12,8 @@ options:
     type: list
     required: true
   hostvars:
-    description: Variables of the hosts; read are C(__preflight_node), C(__preflight_listened) and C(__preflight_connected).
+    description: Variables of the hosts; read are C(__preflight_node), C(__preflight_reach_names), C(__preflight_listened) and
+      C(__preflight_connected).
     type: dict
     required: true
   errors:
@@ -48,7 +49,7 @@ def preflight_report(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, A
     for host in hosts:
         judged = hostvars[host].get("__preflight_node")
         nodes[host] = dict(judged if judged is not None else _probe.node({}, settings, host))
-        if "__preflight_connected" in hostvars[host]:
+        if host in hostvars[host].get("__preflight_reach_names", []):
             nodes[host]["reach"] = _reach.read(hostvars[host]["__preflight_listened"], hostvars[host]["__preflight_connected"])
     profile, problems = _profile.load(settings["profile"]) if settings.get("profile") else ({}, [])
     return _findings.report(nodes, [*errors, *problems], {**settings, "profile": profile, "profile_path": settings.get("profile")})

@@ -1,6 +1,7 @@
-"""What the checks found, in the forms of other programs: JSON, Prometheus' text and one HTML page; and what changed since an older one."""
+"""What the checks found, in the forms of other programs: JSON, Prometheus' text and one HTML page."""
 from __future__ import annotations
 
+import datetime
 import html
 import json
 from collections import Counter
@@ -19,7 +20,8 @@ ATTRIBUTES = ("npus", "npu_name", "driver", "firmware", "system", "kernel", "arc
               *(f"npu_{name}" for name in NPU_ATTRIBUTES))
 
 
-def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], time: str) -> dict[str, Any]:
+def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], time: str,
+           unknown: Sequence[str]) -> dict[str, Any]:
     """Put what was found into one mapping.
 
     Args:
@@ -27,10 +29,11 @@ def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence
         errors: messages about the inventory and the plan, which refuse.
         nodes: what was judged of each, with ``facts`` and ``job``.
         time: when, as ISO 8601.
+        unknown: what was not looked at; it does not change the status.
 
     Returns:
         ``schema``, ``time``, ``status`` (clean, warnings or failures), ``tier``, ``not_begun`` (why a tier was not), ``checks`` (how many there are),
-        ``measured`` (:func:`_deep_read.measured`), ``errors``, ``findings`` (a list, each with its ``node``) and ``nodes`` (by name the attributes
+        ``measured`` (:func:`_deep_read.measured`), ``errors``, ``unknown``, ``findings`` (a list, each with its ``node``) and ``nodes`` (by name the attributes
         that are compared, ``answered`` and ``job``).
     """
     listed = [{"node": node, **{key: item[key] for key in ("check", "severity", "cause", "found", "expected", "remedy")}}
@@ -38,7 +41,7 @@ def result(findings: Mapping[str, Sequence[Mapping[str, Any]]], errors: Sequence
     failures = bool(errors) or any(item["severity"] == "failure" for item in listed)
     return {"schema": SCHEMA, "time": time, "status": "failures" if failures else "warnings" if listed else "clean", "tier": "quick", "not_begun": "",
             "checks": sum(check.tier not in ("deep", "stress") for check in TABLE), "measured": {},
-            "errors": list(errors), "findings": listed,
+            "errors": list(errors), "unknown": list(unknown), "findings": listed,
             "nodes": {name: {"answered": bool(data["facts"]), "job": data["job"],
                              **{key: data["facts"].get(key, "") for key in ATTRIBUTES},
                              **{f"npu_{key}": _of_npus(data["facts"].get("fabric", {}), key) for key in NPU_ATTRIBUTES}} for name, data in nodes.items()}}
@@ -67,6 +70,10 @@ def as_prometheus(found: Mapping[str, Any]) -> str:
               f"ascend_cluster_check_errors {len(found['errors'])}",
               "# HELP ascend_cluster_check_node_answered Whether the node answered.", "# TYPE ascend_cluster_check_node_answered gauge"]
     lines += [f'ascend_cluster_check_node_answered{{node="{_label(node)}"}} {int(data["answered"])}' for node, data in sorted(found["nodes"].items())]
+    if found["time"]:
+        seconds = datetime.datetime.fromisoformat(found["time"].replace("Z", "+00:00")).timestamp()
+        lines += ["# HELP ascend_cluster_check_time_seconds When the cluster was looked at, in seconds since 1970.",
+                  "# TYPE ascend_cluster_check_time_seconds gauge", f"ascend_cluster_check_time_seconds {seconds:.0f}"]
     for name, figure in _FIGURES.items():
         rows = [one for one in found["measured"].get("npus", []) if figure in one]
         if rows:
@@ -118,6 +125,8 @@ def as_html(found: Mapping[str, Any]) -> str:
         rows = "".join(f"<tr><th>{text(node)}" + "".join(f"<td class={worst.get((node, check), 'clean')}>{worst.get((node, check), '')}" for check in checks)
                        for node in found["nodes"] if any((node, check) in worst for check in checks))
         parts.append(f"<table><caption>Nodes by checks (nodes without a finding are left out)</caption><tr><th>node{head}{rows}</table>")
+    if found["unknown"]:
+        parts.append("<p><b>Not looked at</b><ul>" + "".join(f"<li>{text(one)}" for one in found["unknown"]) + "</ul>")
     parts.append(_deep_page.page(found["measured"]))
     most = usual(found)
     head = "".join(f"<th>{name}" for name in ATTRIBUTES)
@@ -127,22 +136,6 @@ def as_html(found: Mapping[str, Any]) -> str:
         rows += f"<tr><th>{text(node)}" + (cells if data["answered"] else f"<td class=failure colspan={len(ATTRIBUTES)}>gave no answer")
     parts.append(f"<table><caption>Nodes by attributes</caption><tr><th>node{head}{rows}</table>")
     return "\n".join(parts) + "\n"
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say what is new and what is gone since an older result: findings by node and check, and nodes.
-
-    Raises:
-        ValueError: what is given is no result of this schema.
-    """
-    if before.get("schema") != SCHEMA:
-        raise ValueError(f"schema {before.get('schema')}, expected {SCHEMA}: this is not a result of these checks, or one of another version")
-    old, new = ({(item["node"], item["check"]): item for item in found["findings"]} for found in (before, now))
-    lines = [f"new on {node}: {item['cause']}: {item['found']}" for (node, check), item in new.items() if (node, check) not in old]
-    lines += [f"gone from {node}: {item['cause']}: {item['found']}" for (node, check), item in old.items() if (node, check) not in new]
-    for word, some, others in (("new", now, before), ("no longer there", before, now)):
-        lines += [f"node {word}: {node}" for node in some["nodes"] if node not in others["nodes"]]
-    return lines
 
 
 FORMS = {"json": as_json, "prom": as_prometheus, "html": as_html}

@@ -21,6 +21,8 @@ def lines(found: Mapping[str, Any], width: int) -> list[str]:
     if found["measured"]:
         console.print(Text(f"Measured with {'; '.join(found['measured']['tools']) or 'nothing'}, in {found['measured']['seconds']:.0f} s. "
                            "Of a node's NPUs the slowest counts, of its pairs the best; bandwidths are those of the bus."))
+    if found["unknown"]:
+        console.print(Text(f"Not looked at: {'; '.join(found['unknown'])}."))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return [line.rstrip() for line in text.splitlines()]
 

@@ -50,8 +50,8 @@ ROWS: tuple[dict[str, str], ...] = (
      "remedy": "Look at the switches between them: a link that is down, or taken by others."},
     {"name": "all_nodes", "severity": "failure", "read": "torch.distributed over hccl, all nodes", "cause": "All nodes together fail",
      "expected": _RIGHT,
-     "remedy": "Each works alone, and in pairs where there are three or more: look at the logs in ~/ascend/log of the training user on the nodes named, "
-               "and at the way between them."},
+     "remedy": "Each works alone, and in pairs where there are three or more; in a stress the same worked in deep, so look for heat as well "
+               "(`npu-smi info -t temp`). Look at the logs in ~/ascend/log of the training user on the nodes named, and at the way between them."},
     {"name": "below_limit", "severity": "failure", "read": "all measurements", "cause": "A figure is below the site's limit",
      "expected": "at least {least} ({figure} in check_cluster_limits)",
      "remedy": "Look at that NPU or node in checks.html, or set another limit."},

@@ -74,7 +74,7 @@ def _phases(said: Mapping[str, Any]) -> Iterator[Found]:
             for one in ranks:
                 if "failed" in one and not one["failed"].startswith("ended, since"):
                     alone = one["at"].startswith(_ALONE)
-                    check = "npu_compute" if alone else "all_nodes" if phase["name"] == "all" else "collective_answer"
+                    check = "npu_compute" if alone else "all_nodes" if max(map(len, phase["groups"]), default=0) > 1 else "collective_answer"
                     of_check.setdefault(check, {})[one["device"]] = _words(one)
                 parts = {"npu_value": [one.get("compute", {})], "collective_value": [one.get("collectives", {})]}
                 for sample in one.get("stress", {}).get("samples", []):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms, _profile
+from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms, _profile, _unknown
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import CHECKS, RUNNING, Finding
 from ansible_collections.ascend.cluster.plugins.module_utils._compare import compare
 from ansible_collections.ascend.cluster.plugins.module_utils._reach import judge as judge_reach
@@ -74,8 +74,8 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
         nodes: what :func:`_probe.node` returned, by name, in the order of the inventory.
         errors: messages about the inventory and the plan.
         settings: ``nproc_per_node``, ``max_clock_skew_seconds``, ``nfs``, ``strict`` (warnings count as failures), ``time``, ``ranks`` (by node),
-            ``checkpoint`` (what _parallel_plan says of one; {} where that is not known), ``checkpoint_path``, and where there is one
-            ``profile`` (as :func:`_profile.read` returns it) with ``profile_path``.
+            ``checkpoint`` (what _parallel_plan says of one; {} where that is not known), ``checkpoint_path``, ``reach_always`` (which nodes reach each
+            other was to be looked at), and where there is one ``profile`` (as :func:`_profile.read` returns it) with ``profile_path``.
 
     Returns:
         ``message``: for the refusal, "" when there is nothing to refuse; ``warnings``: what is told and refuses nothing,
@@ -103,28 +103,29 @@ def report(nodes: Mapping[str, Mapping[str, Any]], errors: Sequence[str], settin
     count, words = message("finding", errors, refusing, len(nodes), after=" Nothing has been changed.")
     _, warnings = message("warning", [], told, len(nodes))
     time = str(settings.get("time", ""))
-    return {"message": words, "count": count, "warnings": warnings, "summary": summary(nodes), "profile": _profile.make(nodes, time),
-            "result": _check_forms.result(counted, errors, nodes, time)}
+    unknown = not_looked_at(nodes, settings)
+    return {"message": words, "count": count, "warnings": warnings, "summary": summary(nodes, unknown), "profile": _profile.make(nodes, time),
+            "result": _check_forms.result(counted, errors, nodes, time, unknown)}
 
 
-def summary(nodes: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line: how many nodes, their NPUs, drivers and Python versions."""
+def not_looked_at(nodes: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> list[str]:
+    """Say what could not be looked at; what is the same on several nodes once."""
+    answered = [host for host, data in nodes.items() if data["facts"]]
+    found = _unknown.of_cluster(nodes, bool(settings.get("reach_always")))
+    return [text + ("" if hosts == answered else f" on {fold_names(hosts)}") for text, hosts in found.items()]
+
+
+def summary(nodes: Mapping[str, Mapping[str, Any]], unknown: Sequence[str]) -> str:
+    """One line: how many nodes, their NPUs, drivers and Python versions, and what was not looked at."""
     facts = [data["facts"] for data in nodes.values() if data["facts"]]
 
     def seen(values: Iterable[Any]) -> str:
         return ", ".join(sorted({str(value) for value in values if value != ""})) or "unknown"
 
     running = sum(data["job"] in RUNNING for data in nodes.values())
-    unknown = {name for fact in facts for name in fact["unknown_chips"]}
-    silent = {host: data["facts"]["fabric_unjudged"] for host, data in nodes.items() if data["facts"] and data["facts"]["fabric_unjudged"]}
-    pairs = {pair for fact in facts for pair in fact["unknown_pairs"]}
     return (f"{len(nodes)} node{'s' if len(nodes) != 1 else ''} ready: NPUs on each {seen(fact['npus'] for fact in facts)} "
             f"({seen(name for fact in facts for name in fact['npu_names'])}), "
             f"driver {seen(fact['driver'] for fact in facts)}, Python {seen(fact['python'] for fact in facts)}, "
             f"{seen(fact['arch'] for fact in facts)}"
             + (f"; the training job runs on {running}" if running else "")
-            + (f"; npu-smi does not tell the generation of {seen(unknown)}: whether it has bf16, and kernels of its own, was not checked"
-               if unknown else "")
-            + (f"; the network of {sum(silent.values())} NPUs was not judged, on {fold_names(list(silent))}: hccn_tool does not know these questions there, "
-               "as that of a 950, which takes other arguments" if silent else "")
-            + (f"; no table of the stack tells whether these go together, which was not checked: {seen(pairs)}" if pairs else ""))
+            + (f"; not looked at: {'; '.join(unknown)}" if unknown else ""))

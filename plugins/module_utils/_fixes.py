@@ -1,9 +1,11 @@
 """What check_cluster_fix does, by name: which calls of roles/check_cluster/files/fix.sh mend which finding on which node.
 
-Nothing here is done unasked, and nothing on a node where our own run is in progress. Whether it helped is seen by the next look alone.
+Nothing here is done unasked, and nothing on a node where our own run is in progress, or may be; links of NPUs that somebody uses are left.
+Whether it helped is seen by the next look alone.
 """
 from __future__ import annotations
 
+import collections
 import ipaddress
 import shlex
 from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
@@ -23,8 +25,13 @@ class Call(NamedTuple):
 
     words: str
     call: str
+    # What the second look has to show: the NPU, the name of its fact and the value; () where the finding that is gone is all.
+    proof: tuple[str, ...] = ()
 
 
+# Of NPUs that these were found on somebody else is training, perhaps: their links are not touched.
+_IN_USE = ("npus_idle", "npu_container", "npu_memory_held", "left_processes")
+_OF_NPUS = ("tls_switch", "npu_address")
 Nodes = Mapping[str, Mapping[str, Any]]
 # The calls, and what is left and why.
 Found = Tuple[List[Call], List[str]]
@@ -51,9 +58,9 @@ def plan(nodes: Nodes, findings: Sequence[Mapping[str, Any]], asked: Sequence[st
         settings: ``addresses`` (cluster_address by node), ``port_ranges`` (of cluster_ports) and ``unit`` (of the training).
 
     Returns:
-        ``calls``: by node the calls as [fix, words, call]; ``told``: a line for each; ``left``: lines that say what is not mended, and why.
+        ``calls``: by node the calls as [fix, words, call, proof]; ``told``: a line for each; ``left``: lines that say what is not mended, and why.
     """
-    calls: dict[str, list[list[str]]] = {}
+    calls: dict[str, list[list[Any]]] = {}
     left: list[str] = []
     for fix in dict.fromkeys(asked):
         hosts = dict.fromkeys(str(one["node"]) for one in findings if one["check"] in of(fix))
@@ -61,12 +68,19 @@ def plan(nodes: Nodes, findings: Sequence[Mapping[str, Any]], asked: Sequence[st
             if nodes[host]["job"] in RUNNING:
                 left.append(f"{host}: {fix} is left, for our own run is in progress there (playbooks/stop.yml ends it)")
                 continue
+            if nodes[host]["job"] == "unknown":
+                left.append(f"{host}: {fix} is left, for whether our own run is in progress there is unknown")
+                continue
+            used = [str(one["cause"]) for one in findings if one["node"] == host and one["check"] in _IN_USE and fix in _OF_NPUS]
+            if used:
+                left.append(f"{host}: {fix} is left, for its NPUs may be in use ({'; '.join(dict.fromkeys(used))}): mend that first")
+                continue
             some, why = _FIXES[fix](nodes, host, settings)
-            calls.setdefault(host, []).extend([fix, one.words, one.call] for one in some)
+            calls.setdefault(host, []).extend([fix, *one] for one in some)
             left.extend(f"{host}: {fix} is left: {text}" for text in why)
         if not hosts:
             left.append(f"{fix}: nothing is found that it would mend ({', '.join(of(fix))})")
-    told = [f"{host}: {fix}: {words}" for host, some in calls.items() for fix, words, _ in some]
+    told = [f"{host}: {fix}: {words}" for host, some in calls.items() for fix, words, _, _ in some]
     return {"calls": {host: some for host, some in calls.items() if some}, "told": told, "left": left}
 
 
@@ -75,35 +89,56 @@ def of(fix: str) -> list[str]:
     return [check.name for check in TABLE if check.fix == fix]
 
 
-def still_there(calls: Mapping[str, Sequence[Sequence[str]]], findings: Sequence[Mapping[str, Any]], said: Mapping[str, str]) -> list[str]:
-    """Say which findings are there in the second look all the same.
+def still_there(calls: Mapping[str, Sequence[Sequence[Any]]], findings: Sequence[Mapping[str, Any]], said: Mapping[str, str], nodes: Nodes) -> list[str]:
+    """Say which findings are there in the second look all the same, and what it does not prove.
 
     Args:
         calls: of :func:`plan`.
         findings: of the second look.
         said: by node what fix.sh printed.
+        nodes: what :func:`_probe.node` returned of the second look.
     """
     lines = []
     for host, some in calls.items():
         failed = [line.strip()[len("failed="):] for line in said.get(host, "").splitlines() if line.strip().startswith("failed=")]
+        why = f"; {'; '.join(failed)}" if failed else "; every command said that it was done" if f"end={host}" in said.get(host, "") else (
+            f"; the node did not say what became of it: {' '.join(said.get(host, '').split())[:300] or 'nothing'}")
         for fix in dict.fromkeys(one[0] for one in some):
-            same = [f"{one['cause']}: {one['found']}" for one in findings if one["node"] == host and one["check"] in of(fix)]
-            if same:
-                why = f"; {'; '.join(failed)}" if failed else "; every command said that it was done" if f"end={host}" in said.get(host, "") else (
-                    f"; the node did not say what became of it: {' '.join(said.get(host, '').split())[:300] or 'nothing'}")
-                lines.append(f"{host}: {fix} did not help: {'; '.join(same)}{why}")
+            same = [one for one in findings if one["node"] == host and one["check"] in of(fix)]
+            missing = _unproved(nodes.get(host, {}).get("facts", {}), [one[3] for one in some if one[0] == fix])
+            # That a firewall is active is found until all nodes have been seen to come through.
+            if any(one["check"] != "firewall" for one in same):
+                lines.append(f"{host}: {fix} did not help: {_told(same)}{why}")
+            elif same or missing:
+                lines.append(f"{host}: {fix} is not proved: {_told(same) or '; '.join(missing)}{why}")
     return lines
 
 
-def script(host: str, calls: Iterable[Sequence[str]]) -> str:
+def _told(findings: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{one['cause']}: {one['found']}" for one in findings)
+
+
+def _unproved(facts: Mapping[str, Any], proofs: Sequence[Sequence[str]]) -> list[str]:
+    if not facts:
+        return ["the second look got no answer"]
+    seen = [(proof, facts["fabric"].get(proof[0], {}).get(proof[1], "")) for proof in proofs if proof]
+    return [f"NPU {npu}: {name} is {value if value != '' else 'unknown'}, not {wanted}" for (npu, name, wanted), value in seen if str(value) != wanted]
+
+
+def script(host: str, calls: Iterable[Sequence[Any]]) -> str:
     """The lines to be put behind fix.sh."""
-    return "".join(f"{call}\n" for _, _, call in calls) + f"finish {shlex.quote(host)}\n"
+    return "".join(f"{call}\n" for _, _, call, _ in calls) + f"finish {shlex.quote(host)}\n"
 
 
 def _tls_switch(nodes: Nodes, host: str, _settings: Mapping[str, Any]) -> Found:
-    usual, _, _ = _compare.most_npus(nodes, "tls")
+    counts = collections.Counter(npu["tls"] for _, _, npu in _compare.npus(nodes) if npu["tls"] != "").most_common()
+    usual = counts[0][0]
+    if len(counts) > 1 and counts[0][1] == counts[1][1]:
+        return [], [f"as many NPUs have it one way as the other ({' and '.join(f'{value} on {count}' for value, count in counts)}); say which by "
+                    f"`hccn_tool -i <NPU> -tls -s enable 0` (or 1) on those that are wrong"]
     odd = [(device, value) for (owner, value), devices in _compare.unlike(nodes, "tls", usual).items() if owner == host for device in devices]
-    return [_set(nodes, host, f"TLS switch from {value} to {usual}", device, "-tls", "-s", "enable", usual) for device, value in odd], []
+    return [_set(nodes, host, f"TLS switch from {value} to {usual}", device, "-tls", "-s", "enable", usual)._replace(proof=(str(device), "tls", str(usual)))
+            for device, value in odd], []
 
 
 def _npu_address(nodes: Nodes, host: str, _settings: Mapping[str, Any]) -> Found:
@@ -121,7 +156,8 @@ def _npu_address(nodes: Nodes, host: str, _settings: Mapping[str, Any]) -> Found
             why.append(f"/etc/hccn.conf has {address} for NPU {device}, which is that of {taken[address]}")
         else:
             taken[address] = f"NPU {device} of {host}"
-            calls.append(_set(nodes, host, "the address that /etc/hccn.conf has", device, "-ip", "-s", "address", address, "netmask", netmask))
+            calls.append(_set(nodes, host, "the address that /etc/hccn.conf has", device, "-ip", "-s", "address", address, "netmask", netmask)
+                         ._replace(proof=(device, "address", address)))
     return calls, why
 
 

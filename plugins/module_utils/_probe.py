@@ -11,6 +11,7 @@ from ansible_collections.ascend.cluster.plugins.module_utils import (
     _probe_network,
     _probe_npus,
     _probe_versions,
+    _unknown,
 )
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import RUNNING, Finding, finding
 from ansible_collections.ascend.cluster.plugins.module_utils._probe_host import one_line
@@ -38,13 +39,15 @@ def parse(output: str) -> dict[str, list[str]]:
 
 
 def no_answer(result: Mapping[str, Any], host: str) -> Finding:
-    """Word why a node gave no answer: unreachable, no right to become root, or no shell to run the probe."""
+    """Word why a node gave no answer: unreachable, no end, no right to become root, or no shell to run the probe."""
     message = one_line(result.get("msg") or "")
     if message.startswith("Task failed: "):
         message = message[len("Task failed: "):]
     if result.get("unreachable"):
         message = message.replace("Failed to connect to the host via ssh: ", "")
         return finding("reachable", message or "no message", host=host)
+    if result.get("timedout"):
+        return finding("probe_ended", f"none within {result['timedout'].get('period')} s" if isinstance(result["timedout"], dict) else message, host=host)
     text = " ".join(one_line(result.get(name) or "") for name in ("stderr", "stdout"))
     text = (message if message and message != "non-zero return code" else "") or text.strip() or "nothing"
     if "password" in text or "sudo" in text:
@@ -68,7 +71,7 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
 
     Returns:
         ``findings``, ``job`` (systemd's state of the training unit; "unknown" when it cannot be told) and ``facts``
-        (``npus``, ``npu_names``, ``unknown_chips`` (names whose generation cannot be told), ``driver``, ``python``,
+        (``npus``, ``npu_names``, ``unknown`` (what could not be looked at, in words), ``driver``, ``python``,
         ``clock_offset`` in seconds, ``user_ids`` uid:gid of the training user where there is one; all absent without
         an answer).
     """
@@ -88,7 +91,7 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
     total = _probe_host.number(values, "meminfo", "MemTotal")
     facts: dict[str, Any] = {
         "npus": sum(_npu_smi.usable(chip) for chip in smi["chips"]), "npu_names": names, "npu_name": ", ".join(names),
-        "unknown_chips": _probe_npus.unknown_chips(smi["chips"]), "driver": _probe_versions.version_of(values, "driver_info"),
+        "driver": _probe_versions.version_of(values, "driver_info"),
         "firmware": _probe_versions.version_of(values, "firmware_info"), "python": one_line(" ".join(values.get("python_version", []))),
         "python_path": "".join(values.get("python", [])[:1]), "launched": "workspace_used" in values,
         "arch": "".join(values.get("arch", [])), "kernel": "".join(values.get("kernel", [])), "system": _probe_host.os_name(values),
@@ -97,8 +100,7 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
         "processors": "".join(values.get("processors", [])), "fabric": _probe_fabric.facts(fabric, values),
         "hccn_tool": "".join(values.get("hccn_tool", [])), "firewalls": values.get("firewall", []), "ephemeral": "".join(values.get("ephemeral", [])[:1]),
         "low_limits": {name: wanted for name, _, wanted in _probe_host.low_limits(values, settings)},
-        "fabric_unjudged": _probe_fabric.unjudged(fabric),
-        "unknown_pairs": _probe_versions.unknown(values, settings),
+        "unknown": _unknown.of_node(values, settings, smi, fabric),
         "checkpoint_free_bytes": (_probe_host.number(values, "checkpoints_free_kib") or 0) * 1024,
         "checkpoint_shared": _probe_host.is_shared("".join(values.get("checkpoints_filesystem", []))),
         "ephemeral_samples": _probe_network.ephemeral_samples(values),

@@ -5,6 +5,7 @@ What only a comparison shows (an address given twice, another netmask, a TLS swi
 from __future__ import annotations
 
 import datetime
+import ipaddress
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils import _hccn_tool
@@ -64,7 +65,9 @@ def judge(values: Values, settings: Mapping[str, Any], fabric: Fabric, risen: Ma
     conf = _hccn_tool.read_conf("\n".join(values.get("hccn_conf", [])))
 
     def add(device: int, name: str, text: str, **words: Any) -> None:
-        found.setdefault((name, text, tuple(words.items())), []).append(device)
+        devices = found.setdefault((name, text, tuple(words.items())), [])
+        if device not in devices:
+            devices.append(device)
 
     for device in sorted(fabric):
         for query, answer in fabric[device].items():
@@ -74,6 +77,9 @@ def judge(values: Values, settings: Mapping[str, Any], fabric: Fabric, risen: Ma
                     add(device, "hccn_busy", f"no answer to -{query}")
                 else:
                     add(device, "hccn_answers", f"-{query} -g: {answer.words or 'nothing'} ({answer.kind})")
+            # Of modules alone it is no more than that there is none; else all queries say the same.
+            elif isinstance(answer, Unread) and answer.kind == "absent" and query != "optical":
+                add(device, "hccn_answers", f"{answer.words} (absent)")
         _judge_link(device, fabric, add)
         _judge_address(device, fabric, conf.get(device, {}).get("address", ""), add)
         _judge_signal(device, fabric, add)
@@ -133,6 +139,11 @@ def _judge_address(device: int, fabric: Fabric, conf: str, add: Any) -> None:
         add(device, "npu_address", "none")
     if conf and (missing or (address and address["address"] != conf)):
         add(device, "hccn_conf", f"{conf} in the file, {address['address'] if address else 'none'} on the NPU")
+    gateway = value(fabric, device, "gateway")
+    if address and gateway not in (None, _NOBODY):
+        own = ipaddress.ip_interface(f"{address['address']}/{address['netmask']}")
+        if gateway == address["address"] or ipaddress.ip_address(gateway) not in own.network:
+            add(device, "npu_gateway", f"{gateway} for {own}")
     tls = value(fabric, device, "tls")
     if tls and tls["switch"] == 1:
         for certificate in tls["certificates"]:
@@ -156,9 +167,15 @@ def _judge_signal(device: int, fabric: Fabric, add: Any) -> None:
                 add(device, "optical_snr", f"{side} lane {lane} has {ratio:g} dB")
 
 
-def unjudged(fabric: Fabric) -> int:
-    """Count NPUs whose tool knows none of the questions that matter (a 950 takes its arguments in another order): nothing is known of their network."""
-    return sum(all(_missing(fabric, device, query) == "unsupported" for query in ("link", "net_health", "ip", "tls")) for device in fabric)
+def unjudged(fabric: Fabric) -> dict[str, list[int]]:
+    """Tell by query of which NPUs nothing is known though no finding says so: the tool there does not know it, or fails in what is nice to know."""
+    found: dict[str, list[int]] = {}
+    for device in sorted(fabric):
+        for query, answer in fabric[device].items():
+            nice = query in _NICE_TO_KNOW and isinstance(answer, Unread) and answer.kind in _NO_ANSWER and answer.kind != "timeout"
+            if (nice or _missing(fabric, device, query) == "unsupported") and query not in ("stat again", "netdetect"):
+                found.setdefault(query, []).append(device)
+    return found
 
 
 def facts(fabric: Fabric, values: Values) -> dict[str, dict[str, Any]]:

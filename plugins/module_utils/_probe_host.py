@@ -5,6 +5,7 @@ import re
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import Finding, finding
+from ansible_collections.ascend.cluster.plugins.module_utils._tool_answers import KILLED
 
 Values = Mapping[str, Sequence[str]]
 _GIB = 1024 * 1024  # KiB
@@ -114,7 +115,7 @@ def _space(values: Values, settings: Mapping[str, Any], job: bool) -> Iterable[F
         free = "".join(values.get(f"{name}_free_kib", []))
         path = settings[f"{name}_path"]
         if not free.isdigit():
-            yield finding("space_known", f"df said nothing about {parent} in 30 s", path=path, least=f"{least:g}", parent=parent)
+            yield finding("space_known", f"no answer about {parent}", path=path, least=f"{least:g}", parent=parent)
         elif int(free) / _GIB < least and not (used and name == "workspace"):
             yield finding("space", f"{int(free) / _GIB:.1f} GiB at {parent}", path=path, least=f"{least:g}", setting=setting, place=place)
         inodes = number(values, f"{name}_free_inodes")
@@ -180,7 +181,9 @@ def _disks(values: Values) -> Iterable[Finding]:
         code, _, rest = line.partition(" ")
         file, _, said = rest.partition(" ")
         timed = re.search(r"^(\d+) bytes .*copied, ([\d.e+-]+) s", said)
-        if code == "124":
+        if code in map(str, KILLED):
             yield finding("read_speed", f"not 256 MiB of {file} in 20 s", least=_READ_MB)
+        elif "Input/output error" in said:
+            yield finding("read_error", f"{file}: {said[:200]}")
         elif code == "0" and timed and float(timed[2]) > 0 and int(timed[1]) / 1e6 / float(timed[2]) < _READ_MB:
             yield finding("read_speed", f"{int(timed[1]) / 1e6 / float(timed[2]):.0f} MB/s from {file}", least=_READ_MB)

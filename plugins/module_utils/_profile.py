@@ -52,7 +52,7 @@ def read(text: str) -> dict[str, Any]:
 def load(path: str) -> tuple[dict[str, Any], list[str]]:
     """Read the file of a profile on the controller: the profile, {} where it cannot be used; and what is wrong with it."""
     try:
-        return read(Path(path).expanduser().read_text(encoding="utf-8")), []
+        return read(Path(path).read_text(encoding="utf-8")), []
     except FileNotFoundError:
         return {}, [f"check_cluster_profile: there is no {path} on the controller. Correct the path, or write the profile: {_WRITE.partition(': ')[2]}"]
     except (OSError, ValueError) as error:

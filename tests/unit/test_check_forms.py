@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from ansible.errors import AnsibleFilterError
-from ansible_collections.ascend.cluster.plugins.filter.check_changes import check_changes
+import yaml
+from ansible_collections.ascend.cluster.plugins.filter.check_changes import FilterModule
+from ansible_collections.ascend.cluster.plugins.filter.check_older import FilterModule as Older
 from ansible_collections.ascend.cluster.plugins.filter.check_report import check_report
 from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms, _findings, _probe
 
@@ -52,6 +55,7 @@ def test_prometheus() -> None:
     text = check_report(FAILED, "prom")
     assert 'ascend_cluster_check_finding{node="a",check="link",severity="failure"} 1\n' in text
     assert 'ascend_cluster_check_node_answered{node="c"} 0\n' in text and "\nascend_cluster_check_errors 1\n" in text
+    assert "\nascend_cluster_check_time_seconds 1767323045\n" in text
     for line in text.splitlines():
         assert line.startswith("# ") or line.rpartition(" ")[2].isdecimal(), line
     assert check_report(result({'a"\\': judge("a", firewall="ufw")}), "prom").count('node="a\\"\\\\"') == 2
@@ -85,10 +89,46 @@ def test_the_page_needs_nothing_else_and_escapes_what_nodes_say() -> None:
 
 
 def test_changes() -> None:
-    assert check_changes(CLEAN, json.dumps(CLEAN)) == []
-    assert check_changes(WARNED, json.dumps(CLEAN)) == ["new on b: A firewall is active: ufw"]
-    assert check_changes(CLEAN, json.dumps(WARNED)) == ["gone from b: A firewall is active: ufw"]
-    assert "node new: c" in check_changes(FAILED, json.dumps(CLEAN)) and "node no longer there: c" in check_changes(CLEAN, json.dumps(FAILED))
-    for broken in ("[]", "{", '{"schema": 0}'):
-        with pytest.raises(AnsibleFilterError, match="cannot be read"):
-            check_changes(CLEAN, broken)
+    filters = {**FilterModule().filters(), **Older().filters()}
+    assert filters["check_changes"](CLEAN, CLEAN) == []
+    assert filters["check_changes"](WARNED, CLEAN) == ["new on b: A firewall is active: ufw"]
+    assert filters["check_changes"](CLEAN, WARNED) == ["gone from b: A firewall is active: ufw"]
+    assert "node new: c" in filters["check_changes"](FAILED, CLEAN) and "node no longer there: c" in filters["check_changes"](CLEAN, FAILED)
+    rises = {device: f"packet statistics:|roce_rx_err_pkt_num:{3 + device}|mac_tx_total_pkt_num:900" for device in (1, 2)}
+    less, more = (result({"a": judge("a", hccn=[line for device in devices for line in hccn(device, stat_again=rises[device])])}) for devices in ((1,), (1, 2)))
+    assert filters["check_changes"](more, less) == ["other on a: Errors of an NPU's network rise: NPU 1: roce_rx_err_pkt_num by 1; "
+                                                    "NPU 2: roce_rx_err_pkt_num by 2; before NPU 1: roce_rx_err_pkt_num by 1"]
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (None, "There is no PATH on the controller. "), ("[]", "found schema None, expected 1"), ('{"schema": 0}', "found schema 0, expected 1"),
+    ("{", "PATH cannot be read: Expecting")])
+def test_an_older_result_that_cannot_be_compared_with_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "checks.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    read = Older().filters()["check_older"](str(path))
+    assert read["result"] == {} and words.replace("PATH", str(path)) in read["error"] and read["error"].endswith("Nothing has been measured or mended.")
+    path.write_text(json.dumps(WARNED), encoding="utf-8")
+    assert Older().filters()["check_older"](str(path)) == {"result": WARNED, "error": ""}
+
+
+def test_the_older_result_is_read_before_anything_is_mended_or_measured() -> None:
+    roles = Path(__file__).parents[2] / "roles"
+    tasks = yaml.safe_load((roles / "check_cluster/tasks/main.yml").read_text(encoding="utf-8"))
+    assert tasks[0]["ansible.builtin.import_tasks"] == "older.yml"
+
+
+def test_paths_begin_in_the_folder_in_which_ansible_playbook_is_called(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    shown = "{{ __check_cluster_compare }} {{ __preflight_profile }}"
+    (tmp_path / "play.yml").write_text(json.dumps([
+        {"name": "Tell", "hosts": "localhost", "connection": "local", "gather_facts": False,
+         "vars_files": [str(root / f"roles/{role}/vars/main.yml") for role in ("cluster", "preflight", "check_cluster")],
+         "tasks": [{"name": "Tell", "ansible.builtin.debug": {"msg": f"paths={shown}."}}]}]), encoding="utf-8")
+    for compare, profile, expected in (("old/checks.json", "~/good.json", f"{tmp_path}/old/checks.json /home/of/me/good.json"), ("/x/y", "", "/x/y ")):
+        done = subprocess.run(["ansible-playbook", "-i", "localhost,", str(tmp_path / "play.yml"), "-e", json.dumps(
+            {"check_cluster_compare": compare, "check_cluster_profile": profile})], cwd=root, capture_output=True, text=True, check=False,
+            env={**os.environ, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "PWD": str(tmp_path), "HOME": "/home/of/me", "ANSIBLE_HOME": str(tmp_path),
+                 "ANSIBLE_LOCAL_TEMP": str(tmp_path)})
+        assert f"paths={expected}." in " ".join(done.stdout.split()), done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """The table of checks, and that each one finds its fault and nothing else."""
 from __future__ import annotations
 
+import html
 import re
 import runpy
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _probe, _probe_fabric, _probe_kernel_log
+from ansible_collections.ascend.cluster.plugins.module_utils import _check_forms, _check_table, _checks, _findings, _probe, _probe_fabric, _probe_kernel_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "link": ({"hccn": hccn(link="link status: DOWN", net_health="net health status: Fault")}, "NPU 0: DOWN, and no optical module is seen"),
     "net_health": ({"hccn": hccn(net_health="net health status: Socket failed", netdetect="netdetect address: 10.20.255.254")}, "NPU 0: Socket fail"),
     "npu_address": ({"hccn": hccn(ip="Get ipconf failed, because no ip was preset there!")}, "NPU 0: none"),
+    "npu_gateway": ({"hccn": hccn(gateway="default gateway:192.168.77.9, Iface:eth0")}, "NPU 0: 192.168.77.9 for 10.20.0.1/16"),
     "hccn_conf": ({"hccn": hccn(), "hccn_conf": ["address_0=10.20.0.9", "netmask_0=255.255.0.0"]}, "NPU 0: 10.20.0.9 in the file, 10.20.0.1 on the NPU"),
     "tls_certificate": ({"hccn": hccn(tls="         tls expiration status[2](0:normal, 1:near expiration, 2:has expired)|"
                                       "dev_id:0, tls switch[1](0:disable, 1:enable), tls alarm time threshold[60]days|"
@@ -225,12 +227,58 @@ def test_a_fabric_that_is_not_judged_is_said() -> None:
     deaf = [f"{device}|{query}|255|Command unsupported" for device in (0, 1) for query in queries]
     report = _findings.report(nodes(b=deaf, c=deaf), [], SETTINGS)
     assert (report["message"], report["warnings"]) == ("", "")
-    assert "the network of 4 NPUs was not judged, on b, c: hccn_tool does not know these questions" in report["summary"]
-    assert "not judged" not in _findings.report(nodes(), [], SETTINGS)["summary"]
-    # One question that it knows is judged.
+    words = "; not looked at: stat, link, net_health, ip, gateway, tls, mtu of NPU 0, 1 (hccn_tool does not tell) on b, c"
+    assert words in report["summary"]
+    assert "not looked at" not in _findings.report(nodes(), [], SETTINGS)["summary"]
+    # One question that it knows is judged, and the others are said all the same.
     some = [line.replace("255|Command unsupported", "0|link status: DOWN") if "|link|" in line else line for line in deaf]
     found = _findings.report(nodes(b=some), [], SETTINGS)
-    assert "b:\n  - The network link of an NPU is down: found NPU 0, 1: DOWN" in found["message"] and "not judged" not in found["summary"]
+    assert "b:\n  - The network link of an NPU is down: found NPU 0, 1: DOWN" in found["message"]
+    assert found["result"]["unknown"] == ["stat, net_health, ip, gateway, tls, mtu of NPU 0, 1 (hccn_tool does not tell) on b"]
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"hccn": hccn(tls="The command is not supported on this product.")}, "tls of NPU 0 (hccn_tool does not tell)"),
+    ({"hccn": hccn(link_stat="Cmd execute failed!")}, "link_stat of NPU 0 (hccn_tool does not tell)"),
+    ({"npu_more": []}, "errors of the memory of NPU 2 (npu-smi info -t ecc does not tell)"),
+    ({"npu_more": ["2 0|ecc|124|"]}, "errors of the memory of NPU 2 (npu-smi info -t ecc does not tell)"),
+    ({"npu_more": ["2 0|ecc|0|so and so"]}, "errors of the memory of NPU 2 (npu-smi info -t ecc does not tell)"),
+    ({"kernel_log_read": []}, "the kernel's log (dmesg cannot be read)"),
+    ({"disk_silent": ["sda", "sdb"]}, "the health of sda, sdb (no smartctl or nvme, or they do not tell)"),
+    ({"read_speed": "1 /x.bin dd: failed to open '/x.bin': Invalid argument"}, "how fast /x.bin is read (dd: failed to open '/x.bin': Invalid argument)"),
+    ({"read_speed": "127 /x.bin "}, "how fast /x.bin is read (dd said nothing)"),
+])
+def test_what_is_not_looked_at_is_said_in_all_forms_and_is_no_finding(change: dict[str, Any], words: str) -> None:
+    found = judge("b", **change)
+    assert (found["findings"], found["facts"]["unknown"]) == ([], [words])
+    report = _findings.report({"a": judge("a"), "b": found}, [], SETTINGS)
+    assert report["result"]["unknown"] == [f"{words} on b"] and report["result"]["status"] == "clean"
+    assert report["summary"].endswith(f"; not looked at: {words} on b")
+    assert f"<li>{html.escape(words)} on b" in _check_forms.as_html(report["result"])
+    assert f"Not looked at: {words} on b." in " ".join(_check_table.lines(report["result"], 200))
+    assert _findings.report({"b": found}, [], SETTINGS)["result"]["unknown"] == [words]
+
+
+def test_who_could_not_be_tried_is_said() -> None:
+    made = {**{name: {**judge(name), "reach": {"listening": [1], "tried": True, "unreached": []}} for name in "ab"}, "c": judge("c", unit_state="active"),
+            "d": _probe.node({}, SETTINGS, "d")}
+    report = _findings.report(made, [], {**SETTINGS, "reach_always": True})
+    assert report["result"]["unknown"] == ["who reaches it, and whom it reaches (our own run is in progress) on c",
+                                           "who reaches it, and whom it reaches (it gave no answer) on d"]
+    assert _findings.report(made, [], SETTINGS)["result"]["unknown"] == []
+    two = {name: made[name] for name in "cd"} | {"a": judge("a")}
+    assert "whom it reaches (no other node could be tried) on a" in " ".join(_findings.report(two, [], {**SETTINGS, "reach_always": True})["result"]["unknown"])
+    assert _findings.report({"a": judge("a")}, [], {**SETTINGS, "reach_always": True})["result"]["unknown"] == []
+
+
+def test_an_npu_that_is_gone_is_told_once() -> None:
+    gone = [f"1|{query}|4|The device is not exist!" for query in ("stat", "link", "ip", "optical", "tls")]
+    assert checks_of(judge(hccn=[*hccn(0), *gone])) == {"hccn_answers": "NPU 1: The device is not exist! (absent)"}
+
+
+@pytest.mark.parametrize(("gateway", "wrong"), [("10.20.0.1", True), ("10.21.0.1", True), ("10.20.255.254", False), ("0.0.0.0", False)])
+def test_a_gateway_is_another_address_in_the_same_subnet(gateway: str, wrong: bool) -> None:
+    assert list(checks_of(judge(hccn=hccn(gateway=f"default gateway:{gateway}, Iface:eth0")))) == (["npu_gateway"] if wrong else [])
 
 
 def test_planes_without_gateways_are_no_fault() -> None:
@@ -290,7 +338,9 @@ def test_what_is_well_or_not_known_is_no_finding(change: dict[str, Any]) -> None
     ({"unit_limit": ["DefaultLimitNPROCSoft=2047"]}, "limits", "DefaultLimitNPROC of the service manager (/etc/systemd/system.conf) is 2047"),
     ({"disk_health": ["nvme0n1 critical_warning\t\t\t: 0x4"]}, "disk_health", "nvme0n1: critical_warning 0x4"),
     ({"read_speed": "124 /x.bin "}, "read_speed", "not 256 MiB of /x.bin in 20 s"),
+    ({"read_speed": "137 /x.bin "}, "read_speed", "not 256 MiB of /x.bin in 20 s"),
     ({"read_speed": "0 /x.bin 268435456 bytes (268 MB, 256 MiB) copied, 5.4 s, 49.7 MB/s"}, "read_speed", "50 MB/s from /x.bin"),
+    ({"read_speed": "1 /x.bin dd: error reading '/x.bin': Input/output error"}, "read_error", "/x.bin: dd: error reading '/x.bin': Input/output error"),
     ({"roots_file": [f"/r/{number}" for number in range(20)]}, "roots_files", "/r/0, /r/1, /r/2 … (20 or more files)"),
 ])
 def test_bounds_of_what_is_looked_at(change: dict[str, Any], check: str, words: str) -> None:
@@ -419,5 +469,5 @@ def test_the_page_of_checks_is_that_of_the_table() -> None:
 
 def test_every_check_has_a_fault_that_is_put_into_nodes() -> None:
     rows = yaml.safe_load((Path(__file__).parents[1] / "checks/faults.yml").read_text(encoding="utf-8"))
-    assert sorted(row["check"] for row in rows) == sorted(_checks.CHECKS)
+    assert {row["check"] for row in rows} == set(_checks.CHECKS)
     assert {name for row in rows for name in row.get("also", [])} <= set(_checks.CHECKS)

@@ -181,6 +181,14 @@ def test_each_fault_is_found_and_nobody_else_is_accused(spoil: Any, check: str, 
     assert json.loads(json.dumps(judged(one)["measured"])) == judged(one)["measured"]
 
 
+def test_a_stress_of_several_nodes_accuses_none_of_its_own_links() -> None:
+    for nodes, check in ((["a", "b"], "all_nodes"), (["a"], "collective_answer")):
+        one = {"joined": nodes, "phases": [phase("stress", [nodes], what="stress")], "bad": [], "unsure": []}
+        for node in nodes:
+            of(one, "stress", node)[:] = [{"device": device, "failed": "no answer within 300 s", "at": "all_reduce", "text": ""} for device in (0, 1)]
+        assert {name for _, name, _ in listed(judged(one, nodes))} == {check}
+
+
 def test_two_that_are_slow_or_fail_with_each_other_are_both_named() -> None:
     one = said()
     way(one)

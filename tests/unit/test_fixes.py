@@ -13,7 +13,7 @@ from ansible_collections.ascend.cluster.plugins.filter import check_unmended as 
 from ansible_collections.ascend.cluster.plugins.module_utils import _checks, _findings, _fixes, _probe
 
 from tests.unit.test_checks import TLS_ON, hccn
-from tests.unit.test_probe import SETTINGS, output
+from tests.unit.test_probe import SETTINGS, output, smi
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "roles/check_cluster/files/fix.sh"
@@ -130,9 +130,49 @@ def test_what_is_found_again_was_not_mended(said: str, words: str) -> None:
     sick = nodes(b=npu(1, tls=TLS_ON))
     proof = proof_filter.FilterModule().filters()["check_unmended"]
     found = _findings.report(sick, [], SETTINGS)["result"]
-    lines = proof(found, plan(sick, "tls_switch")["calls"], {"b": said})
+    seen = {host: {"__preflight_node": node} for host, node in sick.items()}
+    lines = proof(found, plan(sick, "tls_switch")["calls"], {"b": said}, seen)
     assert len(lines) == 1 and lines[0].startswith("b: tls_switch did not help: The TLS switch of NPUs differs: NPU 1: 1; ") and words in lines[0]
-    assert proof(_findings.report(nodes(), [], SETTINGS)["result"], plan(sick, "tls_switch")["calls"], {"b": said}) == []
+    healthy = nodes()
+    seen = {host: {"__preflight_node": node} for host, node in healthy.items()}
+    assert proof(_findings.report(healthy, [], SETTINGS)["result"], plan(sick, "tls_switch")["calls"], {"b": said}, seen) == []
+
+
+@pytest.mark.parametrize(("second", "words"), [
+    ({**npu(1, tls="The command is not supported on this product.")}, "NPU 1: tls is unknown, not 0"), ({"hccn": hccn(0)}, "NPU 1: tls is unknown, not 0"),
+    (None, "the second look got no answer")])
+def test_what_the_second_look_does_not_show_is_not_proved(second: dict[str, Any] | None, words: str) -> None:
+    calls = plan(nodes(b=npu(1, tls=TLS_ON)), "tls_switch")["calls"]
+    after = {"b": _probe.node({}, SETTINGS, "b")} if second is None else nodes(b=second)
+    lines = _fixes.still_there(calls, [], {"b": "end=b"}, after)
+    assert lines == [f"b: tls_switch is not proved: {words}; every command said that it was done"]
+
+
+def test_a_firewall_that_not_all_were_seen_to_pass_is_not_proved() -> None:
+    calls = {"b": [["firewall", "words", "open_ufw", ()]]}
+    found = [{"node": "b", "check": "firewall", "cause": "A firewall is active", "found": "ufw"}]
+    assert _fixes.still_there(calls, found, {"b": "end=b"}, nodes())[0].startswith("b: firewall is not proved: A firewall is active: ufw; ")
+
+
+def test_links_of_npus_that_somebody_uses_are_left() -> None:
+    busy = smi("910b4_idle", ("2858 / 32768", "20000/ 32768"))
+    done = plan(nodes(b={**npu(1, tls=TLS_ON), "npu_smi_line": busy, "firewall": ["ufw"]}), "tls_switch", "firewall")
+    assert list(done["scripts"]) == ["b"] and "hccn_tool" not in done["scripts"]["b"] and "open_ufw" in done["scripts"]["b"]
+    assert done["left"] == ["b: tls_switch is left, for its NPUs may be in use (Memory of NPUs is held, though npu-smi lists no process there): "
+                            "mend that first"]
+
+
+def test_a_node_whose_job_is_unknown_is_left() -> None:
+    done = plan(nodes(b={**npu(1, tls=TLS_ON), "unit_state": []}), "tls_switch")
+    assert (done["scripts"], done["left"]) == ({}, ["b: tls_switch is left, for whether our own run is in progress there is unknown"])
+
+
+def test_a_tie_of_the_tls_switch_is_left_to_the_user() -> None:
+    on = {"hccn": [*hccn(0, tls=TLS_ON.replace("dev_id:1", "dev_id:0"), ip="ipaddr:10.20.1.1|netmask:255.255.0.0"),
+                   *hccn(1, tls=TLS_ON, ip="ipaddr:10.20.1.2|netmask:255.255.0.0")]}
+    judged = nodes(b=on)
+    done = plan({host: judged[host] for host in "ab"}, "tls_switch")
+    assert done["scripts"] == {} and "b: tls_switch is left: as many NPUs have it one way as the other (0 on 2 and 1 on 2)" in done["left"][0]
 
 
 class Node:

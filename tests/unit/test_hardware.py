@@ -151,7 +151,7 @@ def test_a_node_without_faults_is_well_in_every_query(node: Node) -> None:
     found = {query: ask(node, query) for query in _hccn_tool.QUERIES}
     optical, link_stat, stat = (found.pop(query) for query in ("optical", "link_stat", "stat"))
     assert found == {
-        "link": "UP", "net_health": "Success", "ip": {"address": "10.20.1.4", "netmask": "255.255.0.0"}, "gateway": "10.20.0.1",
+        "link": "UP", "net_health": "Success", "ip": {"address": "10.20.1.4", "netmask": "255.255.0.0"}, "gateway": "10.20.255.254",
         "netdetect": "10.20.0.1", "tls": {"switch": 0, "preconfigured": 1, "alarm_days": 60, "certificates": []}, "mtu": 1500, "speed": 200000,
         "lldp": "400GE1/1/4", "ping": {"sent": 3, "received": 3, "loss_percent": 0.0}}
     assert len(stat) == 32
@@ -234,7 +234,7 @@ def test_hccn_conf_agrees_with_the_devices_until_a_fault_says_otherwise(node: No
     assert sorted(conf) == list(range(8))
     for device, keys in conf.items():
         assert {"address": keys["address"], "netmask": keys["netmask"]} == ask(node, "ip", device)
-        assert (keys["tls_enable"], keys.get("gateway", "none")) == (str(ask(node, "tls", device)["switch"]), "none" if device == 5 else "10.20.0.1")
+        assert (keys["tls_enable"], keys.get("gateway", "none")) == (str(ask(node, "tls", device)["switch"]), "none" if device == 5 else "10.20.255.254")
     assert (conf[2]["address"], conf[6]["tls_enable"]) == ("10.20.1.7", "1")
     node.faults("conf_address_3=10.20.9.9")
     stale = read()

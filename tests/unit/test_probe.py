@@ -45,6 +45,8 @@ GOOD: dict[str, list[str]] = {
     "meminfo": [f"MemTotal {1511 << 20}", f"MemAvailable {1480 << 20}", f"SwapTotal {4 << 20}", f"SwapFree {4 << 20}"],
     "memory_limit": ["max /sys/fs/cgroup/system.slice/memory.max"], "name": ["node1"], "name_address": ["192.0.2.11"], "synchronized": ["yes"],
     "interface": ["lo unknown 65536", "eth0 up 1500"], "ephemeral": ["32768-60999"], "firmware_info": ["Version=7.1.0.6.220"],
+    "kernel_log_read": ["1"], "npu_more": ["2 0|ecc|0|HBM Double Bit Error Count : 0", "2 0|ecc|0|HBM Double Bit Isolated Pages Count : 0",
+                                           "2 0|ecc|0|Chip ID : 0"],
     "workspace_free_inodes": ["30000000"], "hccn_tool": ["/usr/local/Ascend/driver/tools/hccn_tool"],
 }
 
@@ -79,12 +81,12 @@ def test_a_good_node() -> None:
     found = judge()
     assert found["findings"] == []
     assert found["job"] == "inactive"
-    assert found["facts"] == {"npus": 1, "npu_names": ["910B4"], "unknown_chips": [], "driver": "24.1.rc1", "python": "3.9.9", "arch": "aarch64",
+    assert found["facts"] == {"npus": 1, "npu_names": ["910B4"], "unknown": [], "driver": "24.1.rc1", "python": "3.9.9", "arch": "aarch64",
                               "clock_offset": 1, "npu_name": "910B4", "firmware": "7.1.0.6.220", "kernel": "5.10.0-60.18.0.50.oe2203.aarch64",
                               "system": "openEuler 22.03 LTS", "interface": "eth0", "mtu": "1500", "memory_gib": 1511, "processors": "192", "fabric": {},
                               "python_path": "/usr/bin/python3", "launched": False, "hccn_tool": "/usr/local/Ascend/driver/tools/hccn_tool", "firewalls": [],
                               "low_limits": {}, "ephemeral": "32768-60999", "ephemeral_samples": [39825, 46883, 53941],
-                              "unknown_pairs": [], "checkpoint_free_bytes": 0, "checkpoint_shared": False, "fabric_unjudged": 0}
+                              "checkpoint_free_bytes": 0, "checkpoint_shared": False}
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -174,6 +176,10 @@ def test_the_running_job_is_no_finding(state: str) -> None:
     ({"rc": 1, "stderr": "sudo: a password is required", "msg": "non-zero return code"}, ["may not become root", "sudo: a"]),
     ({"rc": 127, "stdout": "sh: base64: not found", "msg": "non-zero return code"}, ["did not run", "127", "base64: not found"]),
     ({"rc": 0, "stdout": _probe.BEGIN + "\nuid=0\n"}, ["did not run"]),
+    # As ansible-core words `timeout: 300` of a task.
+    ({"failed": True, "msg": "Task failed: Timed out after 300 second(s).", "timedout": {"frame": "x", "period": 300}},
+     ["did not end: found none within 300 s; expected an end within 300 s",
+      "`ansible node1 -b -m ansible.builtin.raw -a \"ps -eo pid,stat,wchan:30,comm | grep ' D'\"`"]),
     ({}, ["did not run"]),
 ])
 def test_no_answer(result: dict[str, Any], words: list[str]) -> None:
@@ -270,6 +276,21 @@ def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None
     assert values["python_rc"] == ["0"]
     assert values["arch"] and values["uid"] and values["os_ID"]
     assert all(len(line.split(None, 2)) == 3 for line in values.get("listen", []))
+
+
+def test_what_hangs_on_a_node_does_not_hang_the_probe(tmp_path: Path) -> None:
+    """A tool that does not mind SIGTERM, and a path of a dead mount; `timeout` stands for one that waits ten times shorter."""
+    stubs = {"npu-smi": "trap '' TERM\nsleep 600", "test": "trap '' TERM\ncase \"$*\" in '-e /dead/ckpt') sleep 600 ;; esac\nexec /usr/bin/test \"$@\"",
+             "timeout": "kill=''; [ \"$1\" != -k ] || { kill='-k 0.1'; shift 2; }\nseconds=$1\nshift\nexec /usr/bin/timeout $kill $((seconds / 10)) \"$@\""}
+    for name, body in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/", "/nowhere", "/nowhere", "none.service", "", "1-2", "/nowhere", "root", "/nowhere",
+                           "/dead/ckpt", "/nowhere", "", "python3"], capture_output=True, text=True, check=True, timeout=120,
+                          env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    values = _probe.parse(done.stdout)
+    assert values["checkpoints_parent"] == ["/dead/ckpt"] and "checkpoints_free_kib" not in values
+    assert values["npu_smi_rc"] == ["137"] and int(values["workspace_free_kib"][0]) > 0
 
 
 @pytest.mark.parametrize("installed", [False, True])
@@ -382,7 +403,7 @@ def test_a_generation_that_npu_smi_does_not_tell_is_said_and_refuses_nothing() -
     found = judge(npu_smi_line=smi("910b4_idle", ("910B4    ", "Ascend910")))
     assert found["findings"] == []
     assert _findings.report({"a": found}, [], SETTINGS)["summary"].endswith(
-        "; npu-smi does not tell the generation of Ascend910: whether it has bf16, and kernels of its own, was not checked")
+        "; not looked at: the generation of Ascend910, so whether it has bf16, and kernels of its own (npu-smi does not tell)")
 
 
 LEFT = ["41234|ascend|-|python|/opt/x/bin/python -u pretrain_gpt.py --local-rank=0", "41235|ascend|unit|python3.8|python3.8 -c worker"]

@@ -47,9 +47,10 @@ def test_what_no_table_tells_is_said_and_no_finding(change: dict[str, str], unkn
 
 def test_the_summary_names_what_was_not_checked() -> None:
     found = judge(driver_info="Version=25.5.1")
-    assert found["findings"] == [] and found["facts"]["unknown_pairs"] == ["driver 25.5.1 with CANN 8.0.RC1"]
+    assert found["findings"] == [] and found["facts"]["unknown"] == [
+        "whether driver 25.5.1 with CANN 8.0.RC1 goes together (no table of the stack tells)"]
     assert _findings.report({"a": found, "b": judge("b", driver_info="Version=25.5.1")}, [], SETTINGS)["summary"].endswith(
-        "no table of the stack tells whether these go together, which was not checked: driver 25.5.1 with CANN 8.0.RC1")
+        "; not looked at: whether driver 25.5.1 with CANN 8.0.RC1 goes together (no table of the stack tells)")
 
 
 # As public files of versions say, and a driver of 24.1.rc2 beside firmware 7.3.0, with which memory is not shared between processes.

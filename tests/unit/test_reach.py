@@ -1,6 +1,7 @@
 """Which nodes reach which: the program on real sockets, and who is named for what it says."""
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -122,6 +123,10 @@ def words(nodes: dict[str, dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
     # A node that reaches nobody.
     (cluster(5, *((3, to, port, "refused") for to in (0, 1, 2, 4) for port in (6000, 60000))),
      {"n3": [("reach_out", f"ports 6000, 60000 to n{to}: refused") for to in (0, 1, 2, 4)]}),
+    # So of three, where one of the two that try each is half of them.
+    (cluster(3, *((0, to, port, "no answer") for to in (1, 2) for port in (6000, 60000))),
+     {"n0": [("reach_out", f"ports 6000, 60000 to n{to}: no answer") for to in (1, 2)]}),
+    (cluster(3, *((0, to, 6000, _reach.LARGE) for to in (1, 2))), {"n0": [("reach_large", f"port 6000 to n{to}") for to in (1, 2)]}),
     # Of two nodes nobody can tell which end it is.
     (cluster(2, (0, 1, 6000, "no answer")), {"n1": [("reach_in", "port 6000 from n0: no answer")]}),
     (cluster(3, (0, 1, 6000, _reach.LARGE), (2, 1, 6000, _reach.LARGE)), {"n1": [("reach_large", "port 6000 from n0, n2")]}),
@@ -131,3 +136,25 @@ def words(nodes: dict[str, dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
 ])
 def test_who_is_named(nodes: dict[str, dict[str, Any]], expected: dict[str, list[tuple[str, str]]]) -> None:
     assert words(nodes) == expected
+
+
+@pytest.mark.parametrize(("always", "odd", "wanted"), [
+    (False, {}, "abc"), (True, {}, "abc"), (False, {"facts": {}}, ""), (True, {"facts": {}}, "ac"),
+    (True, {"job": "active"}, "ac"), (False, {"job": "active"}, "")])
+def test_who_is_tried(tmp_path: Path, always: bool, odd: dict[str, Any], wanted: str) -> None:
+    """Before a launch all or none; playbooks/check_cluster.yml tries those that answered, and where no run of ours is in progress."""
+    root = PROGRAM.parents[3]
+    good = {"facts": {"launched": False}, "job": "inactive"}
+    hosts = {name: {"__preflight_node": {**good, **(odd if name == "b" else {})}, "ansible_connection": "local"} for name in "abc"}
+    topology = {"nodes": [{"name": name, "address": f"192.0.2.{number}"} for number, name in enumerate("abc")]}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+    (tmp_path / "always.yml").write_text(json.dumps({"__preflight_reach_always": always}), encoding="utf-8")
+    (tmp_path / "play.yml").write_text(json.dumps([
+        {"name": "Tell", "hosts": "all", "gather_facts": False, "vars": {"cluster_topology": topology},
+         "vars_files": [str(root / "roles/preflight/vars/main.yml"), str(tmp_path / "always.yml")],
+         "tasks": [{"name": "Tell", "ansible.builtin.debug": {"msg": "wanted={{ __preflight_reach_wanted | join }} {{ __preflight_reach_all }}."},
+                    "run_once": True}]}]), encoding="utf-8")
+    done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-i", str(tmp_path / "hosts.yml")], cwd=root, capture_output=True, text=True,
+                          env={**os.environ, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}, check=False)
+    peers = " ".join(f"{name}=192.0.2.{'abc'.index(name)}" for name in wanted)
+    assert f"wanted={wanted} {peers}." in " ".join(done.stdout.split()), done.stdout + done.stderr

@@ -21,8 +21,20 @@ limited() { # a command that hangs (a dead mount, a stuck driver) must not hang 
     limited_to 30 "$@"
 }
 
-limited_to() {
-    if command -v timeout >/dev/null 2>&1; then timeout "$@" </dev/null; else shift && "$@" </dev/null; fi
+limited_to() { # limited_to SECONDS COMMAND...
+    within "$@" </dev/null
+}
+
+within() { # the same for a command that reads what comes in; one that does not mind SIGTERM is killed
+    # shellcheck disable=SC2086  # none, or two words
+    if command -v timeout >/dev/null 2>&1; then timeout $killing "$@"; else shift && "$@"; fi
+}
+killing='-k 5'
+# shellcheck disable=SC2086  # the same
+timeout $killing 5 true 2>/dev/null || killing='' # of old busyboxes, which know no -k
+
+there() { # whether a path is there, without hanging on a dead mount: 124 or 137 where one hangs
+    limited_to 10 test -e "$1"
 }
 
 lines() { # lines KEY: its input as KEY=line; a KEY with = in it is the beginning of the lines
@@ -32,7 +44,17 @@ lines() { # lines KEY: its input as KEY=line; a KEY with = in it is the beginnin
 
 free_space() { # free_space NAME PATH: the nearest existing parent, its free KiB and type of file system
     place=$2
-    while [ ! -e "$place" ] && [ "$place" != / ] && [ "$place" != . ]; do place=$(dirname "$place"); done
+    while :; do
+        there "$place"
+        case $? in
+            0) break ;;
+            124 | 137) # what hangs is not asked for its space as well
+                printf '%s_parent=%s\n' "$1" "$place"
+                return ;;
+        esac
+        case $place in / | .) break ;; esac
+        place=$(dirname "$place")
+    done
     printf '%s_parent=%s\n' "$1" "$place"
     limited df -Pk "$place" 2>/dev/null | {
         read -r _ || :
@@ -78,11 +100,14 @@ disks() { # what they say of their own health, where there is a tool to ask
     for disk in /sys/block/*; do
         name=${disk##*/}
         if ! [ -e "$disk/device" ] || ! [ -e "/dev/$name" ]; then continue; fi
+        case $name in sr[0-9]* | fd[0-9]*) continue ;; esac
+        said=''
         if command -v smartctl >/dev/null 2>&1; then
-            limited_to 10 smartctl -n standby -H "/dev/$name" 2>/dev/null | grep -E 'overall-health|Health Status' | lines "disk_health=$name "
+            said=$(limited_to 10 smartctl -n standby -H "/dev/$name" 2>/dev/null | grep -E 'overall-health|Health Status')
         elif command -v nvme >/dev/null 2>&1 && [ "${name#nvme}" != "$name" ]; then
-            limited_to 10 nvme smart-log "/dev/$name" 2>/dev/null | grep '^critical_warning' | lines "disk_health=$name "
+            said=$(limited_to 10 nvme smart-log "/dev/$name" 2>/dev/null | grep '^critical_warning')
         fi
+        if [ -n "$said" ]; then printf '%s\n' "$said" | lines "disk_health=$name "; else printf 'disk_silent=%s\n' "$name"; fi
     done
 }
 
@@ -91,7 +116,8 @@ read_speed() { # of a large file of the training on a local disk, past the cache
         [ -n "$(limited_to 5 find -H "$file" -type f -size +131071 2>/dev/null)" ] || continue
         case $(limited_to 5 stat -f -c %T "$file" 2>/dev/null) in ext* | xfs | btrfs | zfs | f2fs | overlayfs) ;; *) continue ;; esac
         said=$(limited_to 20 dd if="$file" of=/dev/null bs=4M count=64 iflag=direct 2>&1)
-        printf 'read_speed=%s %s %s\n' "$?" "$file" "$(printf '%s\n' "$said" | tail -n 1)"
+        code=$? # dd says first what failed, and last how fast it was
+        printf 'read_speed=%s %s %s\n' "$code" "$file" "$(printf '%s\n' "$said" | if [ "$code" = 0 ]; then tail -n 1; else head -n 1; fi)"
         return
     done
 }
@@ -104,8 +130,21 @@ firewalls() { # those that filter what comes in
     read -r low high </proc/sys/net/ipv4/ip_local_port_range && printf 'ephemeral=%s-%s\n' "$low" "$high"
 }
 
+installed() { # CANN, and the chips whose kernels are there; ops_oam comes with the toolkit
+    echo 'cann_exists=1'
+    { there "$cann/ascend-toolkit" || there "$cann/cann"; } && echo 'cann_installed=1'
+    for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do
+        for kernels in "$folder"/opp/built-in/op_impl/ai_core/tbe/kernel/ascend*; do
+            for operator in "$kernels"/*; do
+                [ -e "$operator" ] && [ "${operator##*/}" != ops_oam ] && printf 'kernels=%s\n' "${kernels##*/}" && break
+            done
+        done
+    done
+}
+
 kernel_log() { # what the check of the kernel's log looks for, the newest first
-    limited dmesg 2>/dev/null | grep -E "$faults" | tail -n 200 | cut -c 1-300 | lines kernel_log
+    said=$(limited dmesg 2>/dev/null) && echo 'kernel_log_read=1'
+    printf '%s\n' "$said" | grep -E "$faults" | tail -n 200 | cut -c 1-300 | lines kernel_log
 }
 
 find_python() { # the configured interpreter, else the first that exists, as ansible-core's discovery does
@@ -142,7 +181,7 @@ listeners() { # PORT PID NAME of each listening socket on a port of interest
             pid=${pid%%/*}
             name=$(cat "/proc/$pid/comm" 2>/dev/null)
             # Of a preflight that was broken off: it ends by itself.
-            if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'reach\.py listen ADDRESS'; then continue; fi
+            if command_of "$pid" | tr '\0' ' ' | grep -q 'reach\.py listen ADDRESS'; then continue; fi
         fi
         printf 'listen=%s %s %s\n' "$port" "${pid:--}" "${name:--}"
     done
@@ -192,24 +231,17 @@ for release in /etc/os-release /usr/lib/os-release; do
 done
 find_python "$@"
 free_space workspace "$workspace"
-{ [ -e "$runs/current" ] || [ -L "$runs/current" ]; } && echo 'workspace_used=1'
+# A link whose run is gone was a launch, too.
+[ -n "$(limited_to 10 find "$runs/current" -maxdepth 0 2>/dev/null)" ] && echo 'workspace_used=1'
 free_space checkpoints "$checkpoints"
 free_space cann "$cann"
 roots_files
 disks
-[ -e "$cann" ] && echo 'cann_exists=1'
-{ [ -e "$cann/ascend-toolkit" ] || [ -e "$cann/cann" ]; } && echo 'cann_installed=1'
-for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do # the chips whose kernels are there; ops_oam comes with the toolkit
-    for kernels in "$folder"/opp/built-in/op_impl/ai_core/tbe/kernel/ascend*; do
-        for operator in "$kernels"/*; do
-            [ -e "$operator" ] && [ "${operator##*/}" != ops_oam ] && printf 'kernels=%s\n' "${kernels##*/}" && break
-        done
-    done
-done
+there "$cann" && installed
 if [ -r "$driver" ]; then lines driver_info <"$driver"; fi
 firmware=${driver%/driver/*}/firmware/version.info
 if [ -r "$firmware" ]; then lines firmware_info <"$firmware"; fi
-grep -hE '^(toolkit|python) |^torch_npu-' "$records/cann_toolkit.txt" "$records/conda_env.txt" 2>/dev/null | lines record
+limited grep -hE '^(toolkit|python) |^torch_npu-' "$records/cann_toolkit.txt" "$records/conda_env.txt" 2>/dev/null | lines record
 for device in /sys/bus/pci/devices/*; do
     case $(cat "$device/vendor" "$device/device" 2>/dev/null) in
         0x19e5*0xd801 | 0x19e5*0xd802 | 0x19e5*0xd803) printf 'pci=%s\n' "${device##*/}" ;;

@@ -9,11 +9,12 @@ hccn() { # hccn DEVICE QUERY AS: the answer of hccn_tool as DEVICE|AS|STATUS|LIN
         code=$?
         case $answer in *'is busy'*) ;; *) break ;; esac
         tries=$((tries + 1))
-        [ "$tries" -lt 6 ] || break
+        if [ "$tries" -ge 6 ] || [ "$waited" -ge 60 ]; then break; fi
+        waited=$((waited + 1)) # by all NPUs together: somebody may hold the tool for hours
         sleep 1
     done
     printf '%s\n' "$answer" | while IFS= read -r line; do printf 'hccn=%s|%s|%s|%s\n' "$1" "$3" "$code" "$line"; done
-    [ "$code" != 124 ]
+    case $code in 124 | 137) return 1 ;; esac
 }
 
 chips() { # NPU, DEVICE (the number that hccn_tool takes) and CHIP, of npu-smi's map; without CHIP where it takes no -c (950, which alone has slots)
@@ -42,19 +43,23 @@ ask_chips() { # what npu-smi counts and says of each chip beside its table, as N
             answer=$(limited_to 10 npu-smi info -t "$query" -i "$npu" ${chip:+-c "$chip"} 2>&1)
             code=$?
             printf '%s\n' "$answer" | lines "npu_more=$npu $chip|$query|$code|"
-            [ "$code" != 124 ] || break 2
+            case $code in 124 | 137) break 2 ;; esac
         done
     done
 }
 
 fabric() { # the NPUs' own network; a device that hangs is asked nothing more
-    hanging=' '
+    hanging=' ' waited=0
     for query in stat link net_health ip gateway netdetect tls optical link_stat mtu speed 'stat again'; do
         for device in $devices; do
             case $hanging in *" $device "*) continue ;; esac
             hccn "$device" "${query% again}" "$query" || hanging="$hanging$device "
         done
     done
+}
+
+command_of() { # as the kernel has it; reading that of a process which is stuck in a driver may hang
+    limited_to 5 cat "/proc/$1/cmdline" 2>/dev/null
 }
 
 container_of() { # the container that a process is in, by the 64 digits in the path of its control group
@@ -65,7 +70,7 @@ processes() { # its input of process ids, as PID|OWNER|unit, a container or -|NA
     own=$(container_of 1) # of a node that is a container itself
     sort -u | while read -r pid; do
         owner=$(stat -c %U "/proc/$pid" 2>/dev/null) || continue
-        command=$(tr '\0\n|' '   ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c 1-400)
+        command=$(command_of "$pid" | tr '\0\n|' '   ' | cut -c 1-400)
         place=$(container_of "$pid" | cut -c 1-12)
         [ "$place" != "$(echo "$own" | cut -c 1-12)" ] || place=''
         if grep -q "/$unit\$" "/proc/$pid/cgroup" 2>/dev/null; then place=unit; fi
@@ -84,7 +89,7 @@ launched() { # ids of processes that may belong to a launch: npu-smi's, the trai
         [ -n "$pid" ] && [ -d "/proc/$pid" ] && echo "$pid"
     done
     find /proc -maxdepth 1 -name '[0-9]*' -user "$user" 2>/dev/null | sed 's|$|/cmdline|' \
-        | xargs grep -lasE 'pretrain_gpt\.py|pretrain_mixtral\.sh|torchrun' 2>/dev/null | sed 's|[^0-9]||g'
+        | within 20 xargs grep -lasE 'pretrain_gpt\.py|pretrain_mixtral\.sh|torchrun' 2>/dev/null | sed 's|[^0-9]||g'
     [ -z "$held_by" ] || printf '%s\n' "$held_by"
     cat "/sys/fs/cgroup/system.slice/$unit/cgroup.procs" "/sys/fs/cgroup/systemd/system.slice/$unit/cgroup.procs" 2>/dev/null
 }

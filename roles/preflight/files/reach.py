@@ -107,7 +107,7 @@ def connect(seconds: float, own: str, peers: Sequence[Sequence[str]], ports: Seq
                 client.close()
                 continue
             # [who, until when, bytes to send, connected]
-            selector.register(client, selectors.EVENT_WRITE, [(name, port), time.time() + seconds, SIZE, False])
+            selector.register(client, selectors.EVENT_WRITE, [(name, port), time.monotonic() + seconds, SIZE, False])
         for key, _ in selector.select(0.2):
             client, state = key.fileobj, key.data
             try:
@@ -115,7 +115,7 @@ def connect(seconds: float, own: str, peers: Sequence[Sequence[str]], ports: Seq
                     code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                     if code:
                         raise OSError(code, "")
-                    state[3] = True
+                    state[1], state[3] = time.monotonic() + seconds, True  # for what is sent; not used up by a listener that others wait for as well
                 if state[2] > 0:
                     state[2] -= client.send(b"x" * min(state[2], 65536))
                     if state[2] <= 0:
@@ -130,7 +130,7 @@ def connect(seconds: float, own: str, peers: Sequence[Sequence[str]], ports: Seq
             selector.unregister(client)
             client.close()
         for key in list(selector.get_map().values()):
-            if time.time() > key.data[1]:
+            if time.monotonic() > key.data[1]:
                 what = "no answer" if not key.data[3] else "it connects, but large packets do not come through"
                 unreached.append((*key.data[0], what))
                 selector.unregister(key.fileobj)
@@ -145,7 +145,9 @@ def main() -> None:
         listen(words[1], float(words[2]), [int(word) for word in words[3:]])
         return
     nodes = dict(word.split("=", 1) for word in words[3].split())
-    peers = [peer for peer in nodes.items() if peer[0] != words[2]]
+    # Each begins behind itself: else all knock at the first one at once.
+    behind = list(nodes).index(words[2]) + 1
+    peers = [*list(nodes.items())[behind:], *list(nodes.items())[:behind - 1]]
     try:
         reached, unreached = connect(float(words[1]), nodes[words[2]], peers, [int(word) for word in words[4:]])
     except OSError as error:  # an address that is not the node's: nothing is known of the others

@@ -30,7 +30,7 @@ address() { # address N: of that NPU's own port
 
 netmask() { fault "netmask_$1" 255.255.0.0; }
 
-gateway() { fault "gateway_$1" 10.20.0.1; }
+gateway() { fault "gateway_$1" 10.20.255.254; }
 
 netdetect() { fault "netdetect_$1" 10.20.0.1; }
 
