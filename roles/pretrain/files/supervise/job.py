@@ -43,7 +43,8 @@ class Job:
         """
         name, _, value = self.config.mark.partition("=")
         # By the folder all of a run are known, also what the script begins before it says so itself, and also when this process is gone.
-        environment = {**os.environ, name: value, "ASCEND_RUN_DIR": self.config.run_dir, "MASTER_PORT": str(port), "SUPERVISE_GENERATION": str(generation), "SUPERVISE_LOAD": str(load or "")}
+        environment = {**os.environ, name: value, "ASCEND_RUN_DIR": self.config.run_dir, "MASTER_PORT": str(port),
+                       "SUPERVISE_GENERATION": str(generation), "SUPERVISE_LOAD": str(load or "")}
         self.ranks = {}
         # Its output is the log's copy for the journal; its own words, when it refuses to begin, are told.
         with open(self.stderr, "wb") as stderr:
