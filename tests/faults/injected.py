@@ -118,6 +118,8 @@ def one(player: Player, row: dict[str, Any]) -> dict[str, Any]:
             outside.join()
         if row.get("run") == "POWER_OFF":
             player.power_on()
+            # Its supervisor is back, and waits for a run that is over: what the message says to do ends it.
+            player.play("playbooks/stop.yml", pretrain_stop_timeout=20)
     left = {node: player.site.run(node, "pgrep -u ascend -a").stdout for node in player.site.nodes}
     verdict, expect = played.get("verdict"), row["expect"]
     if not verdict:
