@@ -166,6 +166,14 @@ def _limits(values: Values, settings: Mapping[str, Any]) -> Iterable[Finding]:
         yield finding("limits", f"{name} {where} is {value}", wanted=wanted if wanted == "infinity" else f"at least {wanted}", unit=settings["unit"])
 
 
+def read_speeds(values: Values) -> Iterable[tuple[str, str, str]]:
+    """Status of dd, file, and what dd said last, of each file that was read."""
+    for line in values.get("read_speed", []):
+        code, _, rest = line.partition(" ")
+        file, _, said = rest.partition(" ")
+        yield code, file, said
+
+
 def _disks(values: Values) -> Iterable[Finding]:
     files = values.get("roots_file", [])
     if files:
@@ -177,9 +185,7 @@ def _disks(values: Values) -> Iterable[Finding]:
             yield finding("disk_health", f"{name}: {word}", disk=name)
         elif said.startswith("critical_warning") and re.fullmatch(r"0x[0-9a-fA-F]+|\d+", word) and int(word, 0):
             yield finding("disk_health", f"{name}: critical_warning {word}", disk=name)
-    for line in values.get("read_speed", []):
-        code, _, rest = line.partition(" ")
-        file, _, said = rest.partition(" ")
+    for code, file, said in read_speeds(values):
         timed = re.search(r"^(\d+) bytes .*copied, ([\d.e+-]+) s", said)
         if code in map(str, KILLED):
             yield finding("read_speed", f"not 256 MiB of {file} in 20 s", least=_READ_MB)

@@ -133,7 +133,8 @@ def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc
     if not stacks:
         return {"ranks": [], "message": f"No rank of a training is there to be asked on {len(nodes)} nodes: none runs, or it has not come to its first "
                                         "line (runs/current/train.log on each node tells)."}
-    wanted = [rank for rank in range(len(nodes) * nproc_per_node) if nodes[rank // nproc_per_node] not in unheard]
+    unasked = set(unheard)
+    wanted = [rank for rank in range(len(nodes) * nproc_per_node) if nodes[rank // nproc_per_node] not in unasked]
     silent = [rank for rank in wanted if not main_thread(str(stacks.get(rank, {}).get("stack", "")))]
     frames = {rank: main_thread(str(stacks[rank]["stack"])) for rank in wanted if rank not in silent}
     places: dict[str, list[int]] = {}

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Mapping, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi_more, _probe_fabric, _probe_npus, _probe_versions
+from ansible_collections.ascend.cluster.plugins.module_utils import _npu_smi_more, _probe_fabric, _probe_host, _probe_npus, _probe_versions
 from ansible_collections.ascend.cluster.plugins.module_utils._checks import RUNNING
 from ansible_collections.ascend.cluster.plugins.module_utils._tool_answers import KILLED
 
@@ -40,10 +40,8 @@ def _host(values: Values) -> Iterator[str]:
     disks = list(values.get("disk_silent", []))
     if disks:
         yield f"the health of {', '.join(disks[:4])}{' …' if len(disks) > 4 else ''} (no smartctl or nvme, or they do not tell)"
-    for line in values.get("read_speed", []):
-        code, _, rest = line.partition(" ")
-        if code not in ("0", *map(str, KILLED)) and "Input/output error" not in rest:
-            file, _, said = rest.partition(" ")
+    for code, file, said in _probe_host.read_speeds(values):
+        if code not in ("0", *map(str, KILLED)) and "Input/output error" not in said:
             yield f"how fast {file} is read ({said[:200] or 'dd said nothing'})"
 
 

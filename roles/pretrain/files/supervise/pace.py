@@ -29,7 +29,7 @@ class Pace:
 
     def begin(self, now: float, load: int | None) -> None:
         """A generation starts; those before do not count."""
-        self.began, self.load, self.iteration = now, load, 0
+        self.load, self.iteration = load, 0
         self.line: dict[str, Any] = {}
         self.first: dict[str, Any] = {}
         self.moved: float | None = None
@@ -38,6 +38,7 @@ class Pace:
         self._longest = 0.0
         self._saved: dict[str, int] = {}
         self._saved_at: float | None = None
+        #: since when the first line of the log is waited for
         self._waited = now
         self._starts: dict[str, tuple[str, float, float]] = {}
         self._first_end: float | None = None
@@ -62,7 +63,7 @@ class Pace:
             if self._saved.get(name, saved) != saved:
                 self._saved_at = now
                 if self.moved is None:
-                    self._waited = now  # saved before the first line of the log
+                    self._waited = now
                 else:
                     self.moved = now
             self._saved[name] = saved
@@ -84,7 +85,7 @@ class Pace:
     def hangs(self, now: float) -> str:
         """Words for a hang, "" while there is none."""
         if self.moved is None:
-            late = now - max(self.began, self._waited) > self.limit()
+            late = now - self._waited > self.limit()
             return f"no iteration in the log within {self.limit():g} s of the start (times.first)" if late else ""
         return f"no iteration after {self.iteration} for {self.limit():.0f} s" if now - self.moved > self.limit() else ""
 
