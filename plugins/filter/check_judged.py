@@ -12,7 +12,7 @@ options:
     type: list
     required: true
   hostvars:
-    description: Variables of the hosts; read are C(__check_cluster_started) and C(__check_cluster_ended).
+    description: Variables of the hosts; read are C(__preflight_node), C(__check_cluster_started) and C(__check_cluster_ended).
     type: dict
     required: true
   settings:
@@ -43,7 +43,8 @@ def check_judged(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]
     for host in hosts:
         started = hostvars[host].get("__check_cluster_started", {})
         outputs[host] = started if started.get("rc") != 0 else hostvars[host].get("__check_cluster_ended", {})
-    return _deep.judge(outputs, hosts[0], settings)
+    npus = {host: hostvars[host]["__preflight_node"]["facts"]["torch_devices"] for host in hosts}
+    return _deep.judge(outputs, hosts[0], settings, npus)
 
 
 class FilterModule:

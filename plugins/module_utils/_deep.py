@@ -17,23 +17,27 @@ LIMITS = {"tflops": ("npus", "tflops"), "memory_gb_per_second": ("npus", "memory
           "pair_all_reduce": ("pairs", "all_reduce"), "pair_all_to_all": ("pairs", "all_to_all")}
 _SAMPLES = 6
 Found = tuple[str, Finding]
+Npus = Mapping[str, Sequence[str]]
 
 
-def judge(outputs: Mapping[str, Mapping[str, Any]], master: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def judge(outputs: Mapping[str, Mapping[str, Any]], master: str, settings: Mapping[str, Any], npus: Npus) -> dict[str, Any]:
     """Judge what the nodes printed.
 
     Args:
         outputs: by node, in their order, what the task that waited for the program returned.
         master: which of them ordered.
         settings: ``slow_factor``, ``bandwidth_share``, ``limits``.
+        npus: see :func:`_name`.
 
     Returns:
         ``findings`` by node, and ``measured``, see :func:`_deep_read.measured`.
     """
     said = _deep_read.printed(outputs[master])
     figures = _deep_read.measured(said)
+    for one in (*figures["npus"], *figures["series"]):
+        one["name"] = _name(npus, one["node"], one["npu"])
     found: dict[str, list[Finding]] = {node: [] for node in outputs}
-    for node, item in [*_absent(outputs, master, said), *_phases(said), *_blamed(said), *_slow(figures, settings), *_slow_nodes(figures, settings),
+    for node, item in [*_absent(outputs, master, said), *_phases(said, npus), *_blamed(said), *_slow(figures, settings), *_slow_nodes(figures, settings),
                        *_slow_pairs(figures, settings), *_limits(figures, settings), *_drift(figures, settings)]:
         found[node].append(item)
     return {"findings": found, "measured": figures}
@@ -53,13 +57,29 @@ def _words(one: Mapping[str, Any]) -> str:
     return f"{one['failed']} in {one['at']}" + (f" ({last[:300]})" if last else "")
 
 
-def _grouped(words: Mapping[int, str]) -> Iterator[str]:
+def _name(npus: Npus, node: str, device: int) -> str:
+    """Name a device of torch as npu-smi does.
+
+    Args:
+        npus: by node, what :func:`_npu_smi_more.torch_devices` said.
+        node: where it is.
+        device: torch's number; a card with two chips has two, and cards need not be numbered from 0.
+    """
+    known = npus.get(node, [])
+    name = known[device] if device < len(known) else ""
+    return name if name == f"NPU {device}" else f"device {device}" + (f" ({name})" if name else "")
+
+
+def _grouped(words: Mapping[str, str]) -> Iterator[str]:
     """Those of the NPUs with the same words together."""
     for text in dict.fromkeys(words.values()):
-        yield f"NPU {', '.join(str(npu) for npu in words if words[npu] == text)}: {text}"
+        names = [name for name in words if words[name] == text]
+        # NPU 0, 1 where all are named so.
+        shown = ", ".join(name if at == 0 or not names[0].startswith("NPU") else name.removeprefix("NPU ") for at, name in enumerate(names))
+        yield f"{shown}: {text}"
 
 
-def _phases(said: Mapping[str, Any]) -> Iterator[Found]:
+def _phases(said: Mapping[str, Any], npus: Npus) -> Iterator[Found]:
     """What failed or was wrong where it can be said whose fault it is: not in pairs, and not what only ended with others."""
     for phase in said.get("phases", []):
         if phase["name"].startswith("pairs") or phase["what"] == "vendor":
@@ -70,19 +90,20 @@ def _phases(said: Mapping[str, Any]) -> Iterator[Found]:
             if any("device" not in one for one in ranks):
                 yield node, finding("deep_answer", f"no answer in the measurement {phase['name']}")
                 continue
-            of_check: dict[str, dict[int, str]] = {}
+            of_check: dict[str, dict[str, str]] = {}
             for one in ranks:
+                name = _name(npus, node, one["device"])
                 if "failed" in one and not one["failed"].startswith("ended, since"):
                     alone = one["at"].startswith(_ALONE)
                     check = "npu_compute" if alone else "all_nodes" if max(map(len, phase["groups"]), default=0) > 1 else "collective_answer"
-                    of_check.setdefault(check, {})[one["device"]] = _words(one)
+                    of_check.setdefault(check, {})[name] = _words(one)
                 parts = {"npu_value": [one.get("compute", {})], "collective_value": [one.get("collectives", {})]}
                 for sample in one.get("stress", {}).get("samples", []):
                     parts["npu_value"].append(sample)
                 for check, some in parts.items():
                     wrong = [text for part in some for text in part.get("wrong", [])]
                     if wrong:
-                        of_check.setdefault(check, {})[one["device"]] = wrong[0]
+                        of_check.setdefault(check, {})[name] = wrong[0]
             for check, words in of_check.items():
                 yield from ((node, finding(check, text)) for text in _grouped(words))
 
@@ -108,13 +129,13 @@ def _slow(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[F
     usual = statistics.median_low(one["matmul_seconds"] for one in npus)
     for one in npus:
         if one["matmul_seconds"] > factor * usual:
-            found = f"NPU {one['npu']}: {one['matmul_seconds'] * 1000:.3g} ms"
+            found = f"{one['name']}: {one['matmul_seconds'] * 1000:.3g} ms"
             yield one["node"], finding("npu_slow", found, usual=f"{usual * 1000:.3g}", factor=f"{factor:g}")
     for name, check in _OF_NPUS.items():
         usual = statistics.median_high(one[name] for one in npus)
         for one in npus:
             if one[name] < usual * (1 - share):
-                yield one["node"], finding(check, f"NPU {one['npu']}: {one[name]:.3g} GB/s", least=f"{usual * (1 - share):.3g}", usual=f"{usual:.3g}")
+                yield one["node"], finding(check, f"{one['name']}: {one[name]:.3g} GB/s", least=f"{usual * (1 - share):.3g}", usual=f"{usual:.3g}")
 
 
 def _below(values: Mapping[str, float], share: float) -> Iterator[tuple[str, float, float]]:
@@ -160,7 +181,7 @@ def _limits(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator
         place, figure = LIMITS[name]
         for one in figures[place]:
             if one.get(figure) is not None and one[figure] < float(least):
-                what = f"NPU {one['npu']}: " if "npu" in one else f"{' with '.join(one['nodes'])}: " if "nodes" in one else ""
+                what = f"{one['name']}: " if "npu" in one else f"{' with '.join(one['nodes'])}: " if "nodes" in one else ""
                 for node in one.get("nodes", [one.get("node")]):
                     yield node, finding("below_limit", f"{what}{one[figure]:.4g}", figure=name, least=f"{float(least):g}")
 
@@ -179,5 +200,5 @@ def _drift(figures: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[
         for name in ("tflops", "memory_gb_per_second", "host_gb_per_second", *_deep_read.COLLECTIVES):
             first, last = fell(one[name]) if name in one else (0.0, 0.0)
             if last < first * (1 - share):
-                yield one["node"], finding("drift", f"NPU {one['npu']}: {name} from {first:.3g} to {last:.3g} in {one['seconds'][-1] / 60:.3g} min",
+                yield one["node"], finding("drift", f"{one['name']}: {name} from {first:.3g} to {last:.3g} in {one['seconds'][-1] / 60:.3g} min",
                                            percent=f"{share * 100:g}")

@@ -46,7 +46,7 @@ def _npus(npus: Sequence[Mapping[str, Any]]) -> str:
     usual = {key: statistics.median_high(one[key] for one in npus if key in one) for key, _ in heads}
     rows = ""
     for one in npus:
-        rows += f"<tr><td class=name>{html.escape(str(one['node']))}<td>{one['npu']}"
+        rows += f"<tr><td class=name>{html.escape(str(one['node']))}<td>{html.escape(one['name'].removeprefix('NPU '))}"
         for key, _ in heads:
             if key in one:
                 scale = 1000 if key == "matmul_seconds" else 1
@@ -107,7 +107,7 @@ def _curve(series: Sequence[Mapping[str, Any]], key: str, head: str) -> str:
                           for at, value in zip(one["seconds"], one[key]))
         hue = round(360 * number / len(series))
         lines += (f"<polyline points='{points}' fill='none' stroke='hsl({hue},60%,45%)' stroke-width='1.5'>"
-                  f"<title>{html.escape(one['node'])} NPU {one['npu']}</title></polyline>")
+                  f"<title>{html.escape(one['node'])} {html.escape(one['name'])}</title></polyline>")
     axis = (f"<path d='M{left} 5V{height - bottom}H{width - 5}' stroke='#888' fill='none'/>"
             f"<text x='{left - 6}' y='14' text-anchor='end'>{_figure(most)}</text>"
             f"<text x='{left - 6}' y='{height - bottom}' text-anchor='end'>0</text>"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any, Sequence
 
-from ansible_collections.ascend.cluster.plugins.module_utils._tool_answers import StrangeError, gather, understand
+from ansible_collections.ascend.cluster.plugins.module_utils._tool_answers import StrangeError, Unread, gather, understand
 
 _REFUSALS = (
     ("absent", r"Invalid (card|chip|NPU) id"),
@@ -51,6 +51,15 @@ def answer(query: str, code: int, text: Lines) -> Any:
     * ecc: number of each counter, ``hbm_double_bit_error_count`` and so on; those without a value are left out.
     """
     return understand(code, text, _REFUSALS, {"map": _map, "health": _health, "ecc": _ecc}.get(query, _unknown))
+
+
+def torch_devices(lines: Lines) -> list[str]:
+    """Name the card, and its chip where it has several, of torch's devices 0, 1, …; [] where the lines of ``info -m`` do not tell."""
+    chips = answer("map", 0, lines)
+    if isinstance(chips, Unread) or sorted(one["device"] for one in chips) != list(range(len(chips))):
+        return []
+    several = {one["npu"] for one in chips if one["chip"]}
+    return [f"NPU {one['npu']}" + (f" chip {one['chip']}" if one["npu"] in several else "") for one in sorted(chips, key=lambda one: int(one["device"]))]
 
 
 def _unknown(lines: Lines) -> Any:

@@ -5,6 +5,7 @@ from typing import Any, Mapping
 
 from ansible_collections.ascend.cluster.plugins.module_utils import (
     _npu_smi,
+    _npu_smi_more,
     _probe_fabric,
     _probe_host,
     _probe_kernel_log,
@@ -91,7 +92,7 @@ def node(result: Mapping[str, Any], settings: Mapping[str, Any], host: str) -> d
     total = _probe_host.number(values, "meminfo", "MemTotal")
     facts: dict[str, Any] = {
         "npus": sum(_npu_smi.usable(chip) for chip in smi["chips"]), "npu_names": names, "npu_name": ", ".join(names),
-        "driver": _probe_versions.version_of(values, "driver_info"),
+        "torch_devices": _npu_smi_more.torch_devices(values.get("npu_map", [])), "driver": _probe_versions.version_of(values, "driver_info"),
         "firmware": _probe_versions.version_of(values, "firmware_info"), "python": one_line(" ".join(values.get("python_version", []))),
         "python_path": "".join(values.get("python", [])[:1]), "launched": "workspace_used" in values,
         "arch": "".join(values.get("arch", [])), "kernel": "".join(values.get("kernel", [])), "system": _probe_host.os_name(values),

@@ -15,9 +15,10 @@ from ansible_collections.ascend.cluster.plugins.module_utils._tool_answers impor
 Values = Mapping[str, Sequence[str]]
 Fabric = Mapping[int, Mapping[str, Any]]
 
-# A port that is down longer than this was no mere retraining.
+# A port that is down longer than this was no mere retraining; nor are so many short outages within an hour.
 _FLAP_SECONDS = 30
 _FLAP_HOURS = 24
+_FLAPS = 3
 # Milliwatt, where a module does not tell its own limits; and dB. Both: threshold_config.py of Ascend/mind-cluster.
 _POWER = {"tx": (0.2, 2.5), "rx": (0.1445, 2.3)}
 _SNR = 20.0
@@ -114,11 +115,18 @@ def _judge_link(device: int, fabric: Fabric, add: Any) -> None:
         add(device, "net_health", str(health))
     stat = value(fabric, device, "link_stat")
     if stat and stat["current_time"] and link == "UP":
-        for seconds, when in _outages(stat):
-            add(device, "link_flaps", f"{seconds} s until {when}", hours=_FLAP_HOURS)
+        outages = list(_outages(stat))
+        for seconds, when in outages:
+            if seconds > _FLAP_SECONDS:
+                add(device, "link_flaps", f"{seconds} s until {when:%Y-%m-%dT%H:%M:%S}", hours=_FLAP_HOURS)
+        ends = [when for _, when in outages]
+        most = max((sum(first <= when < first + datetime.timedelta(hours=1) for when in ends) for first in ends), default=0)
+        if most >= _FLAPS:
+            add(device, "link_flaps", f"{most} times within an hour, last at {max(ends):%Y-%m-%dT%H:%M:%S}", hours=_FLAP_HOURS)
 
 
-def _outages(stat: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
+def _outages(stat: Mapping[str, Any]) -> Iterable[tuple[int, datetime.datetime]]:
+    """Give seconds and end of each time that the port was down in the last hours."""
     now = datetime.datetime.fromisoformat(stat["current_time"])
     down: datetime.datetime | None = None
     for when, state in sorted(stat["changes"]):
@@ -126,9 +134,8 @@ def _outages(stat: Mapping[str, Any]) -> Iterable[tuple[int, str]]:
         if state == "DOWN":
             down = down or moment
         elif down is not None:
-            seconds = int((moment - down).total_seconds())
-            if seconds > _FLAP_SECONDS and (now - moment).total_seconds() < _FLAP_HOURS * 3600:
-                yield seconds, when
+            if (now - moment).total_seconds() < _FLAP_HOURS * 3600:
+                yield int((moment - down).total_seconds()), moment
             down = None
 
 

@@ -74,7 +74,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "writable": ({"workspace_readonly": "/opt"}, "/opt"),
     "memory_available": ({"meminfo": ["MemTotal 33554432", "MemAvailable 1048576"]}, "1.0 GiB"),
     "swap": ({"meminfo": ["SwapTotal 8388608", "SwapFree 4194304"]}, "4.0 GiB swapped out"),
-    "memory_limit": ({"memory_limit": ["max /a", f"{64 << 30} /sys/fs/cgroup/system.slice/memory.max"]}, "64.0 GiB of 1511.0"),
+    "memory_limit": ({"memory_limit": ["max /a", f"{64 << 30} /sys/fs/cgroup/system.slice/memory.max"]}, "64.0 GiB of 1511.0 in /sys"),
     "huge_pages": ({"meminfo": [f"MemTotal {1511 << 20}", "HugePages_Free 200000", "Hugepagesize 2048"]}, "390.6 GiB of 1511.0"),
     "limits": ({"unit_limit": ["LimitNOFILESoft=1024", "LimitNPROCSoft=infinity", "LimitMEMLOCKSoft=infinity", "TasksMax=infinity"]},
                "LimitNOFILE of ascend-pretrain.service is 1024"),
@@ -116,6 +116,17 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "link_errors": ({"hccn": hccn(stat_again="packet statistics:|roce_rx_err_pkt_num:5|mac_rx_fcs_err_pkt_num:0|mac_tx_total_pkt_num:900")},
                     "NPU 0: roce_rx_err_pkt_num by 2"),
 }
+
+
+@pytest.mark.parametrize(("minutes", "words"), [
+    ((2, 30, 58), "3 times within an hour, last at 2023-08-02T02:58:20"), ((0, 2, 30, 58), "4 times within an hour, last at 2023-08-02T02:58:20"),
+    ((2, 58), ""), ((2, 30, 62), "")])
+def test_short_outages_are_a_finding_where_they_are_many(minutes: tuple[int, ...], words: str) -> None:
+    changes = "".join(f"|[devid 0]    Wed Aug  2 {2 + at // 60:02}:{at % 60:02}:{second} 2023    LINK {state}"
+                      for at in reversed(minutes) for second, state in ((20, "UP"), (10, "DOWN")))
+    found = checks_of(judge(hccn=hccn(link_stat="[devid 0]current time        : Wed Aug  2 03:09:28 2023|[devid 0]link up count       : 5|"
+                                                "[devid 0]link change records :" + changes), npu_device=["0"]))
+    assert found == ({"link_flaps": f"NPU 0: {words}"} if words else {})
 
 
 @pytest.mark.parametrize("name", FAULTS)

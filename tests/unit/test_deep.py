@@ -61,9 +61,9 @@ def of(one: dict[str, Any], name: str, node: str) -> list[dict[str, Any]]:
     return found
 
 
-def judged(one: dict[str, Any], nodes: list[str] = NODES, outputs: dict[str, Any] | None = None, **over: Any) -> dict[str, Any]:
+def judged(one: dict[str, Any], nodes: list[str] = NODES, outputs: dict[str, Any] | None = None, npus: Any = None, **over: Any) -> dict[str, Any]:
     printed = {node: {"rc": 0, "stdout": (json.dumps(one) if node == nodes[0] else "{}") + "\r\n\r\n--- errors\r\nsome warning\r\n"} for node in nodes}
-    return _deep.judge({**printed, **(outputs or {})}, nodes[0], {**SETTINGS, **over})
+    return _deep.judge({**printed, **(outputs or {})}, nodes[0], {**SETTINGS, **over}, npus or {node: ["NPU 0", "NPU 1"] for node in nodes})
 
 
 def listed(found: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -314,10 +314,24 @@ def test_the_time_of_a_stress_is_told_beforehand(nodes: int, minutes: float, wor
 
 
 def test_what_did_not_start_is_its_own_answer() -> None:
-    hostvars = {"a": {"__check_cluster_started": {"rc": 0}, "__check_cluster_ended": {"rc": 0, "stdout": json.dumps({**said(["a", "b"]), "joined": ["a"]})}},
-                "b": {"__check_cluster_started": {"rc": 1, "stderr": "in progress already"}, "__check_cluster_ended": {"rc": 0, "stdout": json.dumps(said())}}}
+    looked = {"__preflight_node": {"facts": {"torch_devices": []}}}
+    alone = json.dumps({**said(["a", "b"]), "joined": ["a"]})
+    hostvars = {"a": {**looked, "__check_cluster_started": {"rc": 0}, "__check_cluster_ended": {"rc": 0, "stdout": alone}},
+                "b": {**looked, "__check_cluster_started": {"rc": 1, "stderr": "in progress already"},
+                      "__check_cluster_ended": {"rc": 0, "stdout": json.dumps(said())}}}
     found = listed(check_judged(["a", "b"], hostvars, SETTINGS))
     assert [(node, check) for node, check, _ in found] == [("b", "deep_answer")] and "in progress already" in found[0][2]
+
+
+def test_an_npu_is_named_as_npu_smi_names_it() -> None:
+    one = said(["a", "b"])
+    slow(one)
+    of(one, "node", "b")[0]["compute"]["wrong"] = of(one, "node", "b")[1]["compute"]["wrong"] = ["3 of 4096"]
+    two_chips = judged(one, ["a", "b"], npus={"a": ["NPU 2 chip 0", "NPU 2 chip 1"], "b": ["NPU 2 chip 0", "NPU 2 chip 1"]})
+    assert [found for _, _, found in listed(two_chips)] == ["device 0 (NPU 2 chip 0), device 1 (NPU 2 chip 1): 3 of 4096", "device 1 (NPU 2 chip 1): 1.1 ms"]
+    assert [npu["name"] for npu in two_chips["measured"]["npus"]] == ["device 0 (NPU 2 chip 0)", "device 1 (NPU 2 chip 1)"] * 2
+    unknown = judged(one, ["a", "b"], npus={"a": [], "b": ["NPU 0"]})
+    assert [found for _, _, found in listed(unknown)] == ["NPU 0, device 1: 3 of 4096", "device 1: 1.1 ms"]
 
 
 # --- forms ---

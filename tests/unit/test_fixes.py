@@ -214,16 +214,18 @@ def test_firewalld_gets_a_rule_a_port_and_address_for_now_and_for_good_and_no_se
     node.has("ip", 'echo "10.0.0.1 dev eth7 src 10.0.0.2 uid 0"')
     node.has("firewall-cmd", f"""case "$*" in
       --get-zone-of-interface=eth7) echo cluster ;;
-      *--query-rich-rule=*) wanted=$(echo "$*" | sed 's/--query/--add/'); grep -qxF "firewall-cmd $wanted" {node.log} ;;
+      *--list-rich-rules) grep "^firewall-cmd ${{*% --list-rich-rules}} --add" {node.log} | sed 's/ --add-rich-rule=/\\n/g' | grep '^rule' ;;
     esac""")
     call = "open_firewalld '6000-6015 16666' 10.0.0.1 fd00::1"
     assert node.run(call).returncode == 0
-    assert node.calls("--add-rich-rule", "ipv4") == [
-        f'firewall-cmd {lasting}--zone=cluster --add-rich-rule=rule family="ipv4" source address="10.0.0.1" port port="{port}" protocol="tcp" accept'
-        for port in ("6000-6015", "16666") for lasting in ("--permanent ", "")]
-    assert len(node.calls("--add-rich-rule", 'family="ipv6" source address="fd00::1"')) == 4
+    rules = " ".join(f'--add-rich-rule=rule family="{family}" source address="{address}" port port="{port}" protocol="tcp" accept'
+                     for family, address in (("ipv4", "10.0.0.1"), ("ipv6", "fd00::1")) for port in ("6000-6015", "16666"))
+    assert node.calls("--add-rich-rule") == [f"firewall-cmd {lasting}--zone=cluster {rules}" for lasting in ("--permanent ", "")]
+    assert len(node.calls("firewall-cmd")) == 5
     again = node.run(call)
-    assert "done=" not in again.stdout and len(node.calls("--add-rich-rule")) == 8
+    assert "done=" not in again.stdout and again.stdout.count("kept=rule") == 8 and len(node.calls("--add-rich-rule")) == 2
+    node.run(call + " 10.0.0.4")
+    assert [line.count("--add-rich-rule=") for line in node.calls("--add-rich-rule")] == [4, 4, 2, 2]
 
 
 def test_ufw_gets_one_rule_an_address_and_no_second_time(node: Node) -> None:

@@ -72,6 +72,19 @@ def test_a_table_that_is_cut_off_has_no_chip_that_is_not_there(name: str, place:
     assert cut["processes"] == whole["processes"][:len(cut["processes"])]
 
 
+@pytest.mark.parametrize(("name", "names"), [
+    ("map_910a", [f"NPU {number}" for number in range(8)]), ("map_a3", ["NPU 0 chip 0", "NPU 0 chip 1", "NPU 1"]), ("map_950", ["NPU 0"])])
+def test_the_devices_of_torch(name: str, names: list[str]) -> None:
+    assert _npu_smi_more.torch_devices(CASES[name]["output"].splitlines()) == names
+
+
+def test_devices_of_torch_that_the_map_does_not_tell() -> None:
+    heading = "NPU ID  Chip ID  Chip Logic ID  Chip Name"
+    assert _npu_smi_more.torch_devices([heading, "2 0 0 x", "5 0 1 x"]) == ["NPU 2", "NPU 5"]
+    for lines in ([], ["-8005"], [heading, "0 0 0 x", "5 0 2 x"], [heading, "0 0 0 x", "5 0 0 x"]):
+        assert _npu_smi_more.torch_devices(lines) == []
+
+
 def test_cards_of_several_chips() -> None:
     health = "|health|0|Health Status : {}\n{who}|health|0|Error Code : NA\n{who}|health|0|Error Information : NA"
     lines = [line for who, word in (("4 0", "OK"), ("4 1", "Critical"), ("5", "OK")) for line in (who + health.format(word, who=who)).splitlines()]

@@ -85,7 +85,7 @@ def test_a_good_node() -> None:
                               "clock_offset": 1, "npu_name": "910B4", "firmware": "7.1.0.6.220", "kernel": "5.10.0-60.18.0.50.oe2203.aarch64",
                               "system": "openEuler 22.03 LTS", "interface": "eth0", "mtu": "1500", "memory_gib": 1511, "processors": "192", "fabric": {},
                               "python_path": "/usr/bin/python3", "launched": False, "hccn_tool": "/usr/local/Ascend/driver/tools/hccn_tool", "firewalls": [],
-                              "low_limits": {}, "ephemeral": "32768-60999", "ephemeral_samples": [39825, 46883, 53941],
+                              "low_limits": {}, "torch_devices": [], "ephemeral": "32768-60999", "ephemeral_samples": [39825, 46883, 53941],
                               "checkpoint_free_bytes": 0, "checkpoint_shared": False}
 
 

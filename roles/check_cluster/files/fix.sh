@@ -12,7 +12,7 @@ attempt() { # attempt PROGRAM ARGUMENT...; hccn_tool is busy while anybody else 
         if command -v timeout >/dev/null 2>&1; then said=$(timeout 60 "$@" </dev/null 2>&1); else said=$("$@" </dev/null 2>&1); fi
         code=$?
         if [ "$code" = 0 ]; then
-            printf 'done=%s\n' "$*"
+            printf 'done=%.300s\n' "$*"
             return 0
         fi
         case $said in *'is busy'*) ;; *) break ;; esac
@@ -21,7 +21,7 @@ attempt() { # attempt PROGRAM ARGUMENT...; hccn_tool is busy while anybody else 
         sleep 1
     done
     failed=1
-    printf 'failed=%s: %s (exit status %s)\n' "$*" "$(printf '%s' "$said" | tr '\n' ' ')" "$code"
+    printf 'failed=%.300s: %s (exit status %s)\n' "$*" "$(printf '%s' "$said" | tr '\n' ' ')" "$code"
 }
 
 family() { # family ADDRESS
@@ -29,20 +29,34 @@ family() { # family ADDRESS
 }
 
 open_firewalld() { # open_firewalld 'PORT PORT-PORT …' ADDRESS...: for now and for good, in the zone of the interface that leads there
-    ports=$1
+    ports=$1 before='' wanted=''
     shift
     for address; do
         device=$(ip -o route get "$address" 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p')
-        zone=$(firewall-cmd --get-zone-of-interface="$device" 2>/dev/null) || zone=$(firewall-cmd --get-default-zone)
+        # firewall-cmd takes a third of a second, and nodes are many.
+        if [ "${device:=-}" != "$before" ]; then
+            zone=$(firewall-cmd --get-zone-of-interface="$device" 2>/dev/null) || zone=$(firewall-cmd --get-default-zone)
+            before=$device
+        fi
         for port in $ports; do
-            rule="rule family=\"$(family "$address")\" source address=\"$address\" port port=\"$port\" protocol=\"tcp\" accept"
-            for lasting in --permanent ''; do
-                if firewall-cmd ${lasting:+"$lasting"} --zone="$zone" --query-rich-rule="$rule" >/dev/null 2>&1; then
+            wanted="$wanted$zone rule family=\"$(family "$address")\" source address=\"$address\" port port=\"$port\" protocol=\"tcp\" accept
+"
+        done
+    done
+    for zone in $(printf '%s' "$wanted" | cut -d ' ' -f 1 | sort -u); do
+        for lasting in --permanent ''; do
+            rules=$(firewall-cmd ${lasting:+"$lasting"} --zone="$zone" --list-rich-rules 2>/dev/null)
+            set --
+            while read -r rule; do
+                if printf '%s\n' "$rules" | grep -qxF "$rule"; then
                     printf 'kept=%s\n' "$rule"
                 else
-                    attempt firewall-cmd ${lasting:+"$lasting"} --zone="$zone" --add-rich-rule="$rule"
+                    set -- "$@" "--add-rich-rule=$rule"
                 fi
-            done
+            done <<RULES
+$(printf '%s' "$wanted" | sed -n "s/^$zone //p")
+RULES
+            [ "$#" = 0 ] || attempt firewall-cmd ${lasting:+"$lasting"} --zone="$zone" "$@"
         done
     done
 }

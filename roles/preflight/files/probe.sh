@@ -88,6 +88,8 @@ limits() { # of the training's unit where it is there: what its processes get; e
     else
         limited systemctl show --property=DefaultLimitNPROCSoft 2>/dev/null
     fi | lines unit_limit
+    most=$(limited systemctl show "$unit" --property=MemoryMax --value 2>/dev/null)
+    case $most in '' | *[!0-9]*) ;; *) printf 'memory_limit=%s MemoryMax of %s\n' "$most" "$unit" ;; esac
 }
 
 roots_files() { # in the places that the training user writes: it could not write over them
@@ -255,6 +257,7 @@ if command -v npu-smi >/dev/null 2>&1; then
     printf '%s\n' "$output" | lines npu_smi_line
     # shellcheck disable=SC2034  # of probe_npus.sh
     map=$(limited npu-smi info -m 2>/dev/null)
+    printf '%s\n' "$map" | lines npu_map
     ask_chips
 fi
 tool=${driver%/version.info}/tools/hccn_tool
