@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from . import _fault_codes, _log_lines
 from ._fault_patterns import FRAMES, PATTERNS
@@ -237,20 +237,25 @@ class Collector:
         # Alive when torchrun ended them, whatever they left with (SIGKILL after its grace time).
         self.exits = {rank: item for rank, item in self.exits.items() if item["pid"] not in self.closed}
         records = self._records()
-        kernel = _Rank()
-        for text in (kernel_log + unit_log).splitlines():
-            what = meaning(text)
-            if what is not None and what.role == "cause" and what.cause in ("host_out_of_memory", "device_error"):
-                kernel.add("journal", 0, text, what)
         ranks = {}
         for rank in sorted({*[one for one in self.ranks if one is not None], *self.exits, *records}):
             findings = _fatal(self.ranks[rank].findings.values(), True) if rank in self.ranks else []
             if findings or rank in self.exits or rank in records:
                 ranks[str(rank)] = {"findings": findings, "exit": self.exits.get(rank), "record": records.get(rank)}
-        return {"ranks": ranks, "node": _fatal(self.ranks[None].findings.values(), bool(own)) if None in self.ranks else [],
-                "journal": [_told(item) for item in kernel.findings.values()], "first_observed": self.first_observed,
-                "tail": _log_lines.last_lines(main, _TAIL) if os.path.exists(os.path.join(self.folder, "result")) else unit_log.splitlines()[-_TAIL:],
-                "searched": self.reading.read, "left_out": self.reading.skipped}
+        found = {"ranks": ranks, "node": _fatal(self.ranks[None].findings.values(), bool(own)) if None in self.ranks else [],
+                 "first_observed": self.first_observed, "searched": self.reading.read, "left_out": self.reading.skipped,
+                 "tail": _log_lines.last_lines(main, _TAIL) if os.path.exists(os.path.join(self.folder, "result")) else []}
+        return with_journals(found, kernel_log, unit_log)
+
+
+def with_journals(found: Mapping[str, Any], kernel_log: str, unit_log: str) -> dict[str, Any]:
+    """Add to what the logs told (:meth:`Collector.collect`) what the journals of the kernel and of the unit tell."""
+    kernel = _Rank()
+    for text in (kernel_log + unit_log).splitlines():
+        what = meaning(text)
+        if what is not None and what.role == "cause" and what.cause in ("host_out_of_memory", "device_error"):
+            kernel.add("journal", 0, text, what)
+    return {**found, "journal": [_told(item) for item in kernel.findings.values()], "tail": found["tail"] or unit_log.splitlines()[-_TAIL:]}
 
 
 def _goes_on(path: str, offset: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ansible_collections.ascend.cluster.plugins.module_utils import _fault_codes_cann, _fault_codes_comm
+from . import _fault_codes_cann, _fault_codes_comm
 
 # A code as it is printed: "EI0006: [PID: 7] …", "Bind_Failed(EJ0003): …", "EZ9999[PID: 7] …", "… ERR02200 DIST …", "ErrorCode=EE1001".
 CODE = re.compile(r"(?<![0-9A-Za-z_])(?:ERR\d{5}|E[1-9A-Z]\d{4})(?![0-9A-Za-z_])")

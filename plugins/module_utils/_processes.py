@@ -5,8 +5,10 @@ Runs on the nodes, in modules and in the supervisor of a run: Python 3.8, standa
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
+import stat as mode
 from typing import Callable, Iterator, NamedTuple
 
 DEVICES = "/dev/davinci"
@@ -65,16 +67,25 @@ def marked(mark: str) -> list[int]:
     return of_environment(mark.__eq__)
 
 
+def _identity(path: str) -> tuple[int, ...]:
+    # A file stands for a device in the rehearsal.
+    one = os.stat(path)
+    return (one.st_rdev,) if mode.S_ISCHR(one.st_mode) else (one.st_dev, one.st_ino)
+
+
 def holders(devices: str = DEVICES) -> list[tuple[int, str]]:
-    """(pid, device) of the processes that hold an NPU open, each device once; in order."""
+    """(pid, device) of the processes that hold an NPU of this machine open, in containers too, each device once; in order."""
     pattern, found = re.compile(re.escape(devices) + r"\d+$"), set()
-    for pid in pids():
+    # The path that a process tells is the one in its container, where it may be another device's.
+    here = {_identity(path): path for path in glob.glob(glob.escape(devices) + "[0-9]*") if pattern.match(path)}
+    for pid in pids() if here else ():
         with contextlib.suppress(OSError):
             for number in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
                     target = os.readlink(f"/proc/{pid}/fd/{number}")
-                    if pattern.match(target):
-                        found.add((pid, target))
+                    device = here.get(_identity(f"/proc/{pid}/fd/{number}")) if pattern.match(target) else None
+                    if device:
+                        found.add((pid, device))
     return sorted(found)
 
 

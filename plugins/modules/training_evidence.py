@@ -8,6 +8,7 @@ short_description: What the logs of a training on this node tell of its end
 description:
   - Searches the whole logs of all ranks on this node, in bounded time and memory, and returns what they show, by rank and with its role;
     see plugins/module_utils/_evidence.py. Changes nothing.
+  - What the node's supervisor has found so when a start had ended, and kept, is not searched for again.
   - Reads the journal of the kernel and of the unit for processes that were killed.
   - On the controller an action plugin of the same name adds C(clock) and C(error); a node that is not reached is an answer, and no failure.
 options:
@@ -35,6 +36,9 @@ options:
     description: Ranks on each node.
     type: int
     required: true
+  generation:
+    description: The start of the run to tell of; without it the newest.
+    type: int
   seconds:
     description: After so long only the ends of what is left to read are searched.
     type: float
@@ -93,6 +97,7 @@ error:
 """
 
 import contextlib
+import json
 import os
 import time
 from typing import Any
@@ -102,6 +107,9 @@ from ansible_collections.ascend.cluster.plugins.module_utils import _evidence, _
 from ansible_collections.ascend.cluster.plugins.module_utils._as_user import UserError, as_user
 
 JOURNAL_LINES = 400
+#: bytes of what a supervisor may have kept
+LONGEST = 16 << 20
+FOUND = {"ranks", "node", "first_observed", "searched", "left_out", "tail"}
 
 
 def journal(module: AnsibleModule, since: float, *words: str) -> str:
@@ -120,9 +128,20 @@ def begin(folder: str) -> float:
         return time.time() - 3600
 
 
-def read(collector: _evidence.Collector, kernel: str, unit: str) -> dict[str, Any]:
+def kept(folder: str, generation: int | None) -> dict[str, Any] | None:
+    """What the supervisor of this node has kept of a start (roles/pretrain/files/supervise/evidence.py); None where it has not."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError), open(os.path.join(folder, "supervise", f"evidence-{generation}.json"), "rb") as file:
+        data = json.loads(file.read(LONGEST))
+        if data["version"] == 1 and data["generation"] == generation and set(data["evidence"]) >= FOUND:
+            return dict(data["evidence"])
+    return None
+
+
+def read(collector: _evidence.Collector, generation: int | None, kernel: str, unit: str) -> dict[str, Any]:
     """Run as the training user."""
-    return {"evidence": collector.collect(kernel, unit), "result": _runs.launcher_result(collector.folder)}
+    found = kept(collector.folder, generation)
+    return {"evidence": collector.collect(kernel, unit) if found is None else _evidence.with_journals(found, kernel, unit),
+            "result": _runs.launcher_result(collector.folder)}
 
 
 def main() -> None:
@@ -135,6 +154,7 @@ def main() -> None:
             "run_id": {"type": "str", "required": True},
             "node_rank": {"type": "int", "required": True},
             "nproc_per_node": {"type": "int", "required": True},
+            "generation": {"type": "int"},
             "seconds": {"type": "float", "default": 60},
         },
         supports_check_mode=True,
@@ -148,7 +168,7 @@ def main() -> None:
         since = as_user(wanted["user"], begin, folder)
         with contextlib.suppress(OSError):  # root's part
             kernel, unit = journal(module, since, "--dmesg"), journal(module, since, "--unit", wanted["unit"])
-        found = as_user(wanted["user"], read, collector, kernel, unit)
+        found = as_user(wanted["user"], read, collector, wanted["generation"], kernel, unit)
     except UserError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found, log=os.path.join(folder, "train.log"),

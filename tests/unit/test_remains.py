@@ -3,6 +3,7 @@ import json
 import os
 import pwd
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -71,6 +72,24 @@ def test_who_holds_a_device(start, tmp_path):
     program = f"import time; a = open('{tmp_path}/davinci3'); b = open('{tmp_path}/davinci3'); c = open('{tmp_path}/davinci_manager'); {ENDS}"
     process = start(program)
     assert _processes.holders(f"{tmp_path}/davinci") == [(process.pid, f"{tmp_path}/davinci3")]
+    # What it has open is another thing than what has its path here: a container's. And what has another name there is known by itself.
+    (tmp_path / "davinci3").rename(tmp_path / "davinci5")
+    (tmp_path / "davinci3").write_text("")
+    assert _processes.holders(f"{tmp_path}/davinci") == [(process.pid, f"{tmp_path}/davinci5")]
+    (tmp_path / "davinci5").unlink()
+    assert _processes.holders(f"{tmp_path}/davinci") == []
+
+
+def test_a_device_is_known_by_its_number_wherever_it_lies(start, tmp_path):
+    try:
+        for name, minor in (("davinci1", 3), ("elsewhere", 3), ("davinci2", 5)):
+            os.mknod(tmp_path / name, 0o600 | stat.S_IFCHR, os.makedev(1, minor))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+    one, same, other = (_processes._identity(tmp_path / name) for name in ("davinci1", "elsewhere", "davinci2"))
+    assert one == same != other
+    process = start(f"import time; a = open('{tmp_path}/davinci1'); {ENDS}")
+    assert _processes.holders(f"{tmp_path}/davinci") == [(process.pid, f"{tmp_path}/davinci1")]
 
 
 @pytest.mark.parametrize(("text", "verdict"), [

@@ -50,6 +50,13 @@ def test_an_exception_is_told_with_its_words_and_the_newest_whole_checkpoint_is_
     result = two.result()
     assert (result["generation"], result["restarts"], result["verdict"]) == (1, 1, "succeeded: all 2 nodes ended with success, iteration 7")
     assert result["culprit"]["reason"].startswith("rank 1 (local 0) failed: ValueError: as planned at fake_training.py:")
+    for name in two.names:
+        kept = json.loads((two.folder / name / "supervise/evidence-0.json").read_text())
+        assert (kept["version"], kept["generation"]) == (1, 0) and "generation 0: what the logs tell of its end is kept" in two.said(name)
+        # After the restart its logs are put aside, and it is told all the same.
+        raised = {rank: one["record"]["type"] for rank, one in kept["evidence"]["ranks"].items() if one["record"]}
+        assert raised == ({"1": "ValueError"} if name == "n1" else {})
+        assert not (two.folder / name / "supervise/evidence-1.json").exists(), "of a success there is nothing to tell"
     # That of iteration 4 is whole on n0 alone.
     assert result["training"]["loaded"] == 2 and result["checkpoint"]["newest"] == 7
     assert "iteration        3/" in (two.folder / "n1/train.log").read_text()
@@ -92,6 +99,7 @@ def test_a_stop_without_a_save_is_not_held_up(cluster):
     two.ask(what="stop")
     assert two.end() == [3, 3]
     assert two.result()["checkpoint"]["newest"] == 0
+    assert not list(two.folder.glob("*/supervise/evidence-*")), "nobody asks why a run ended that was stopped"
 
 
 def test_what_ignores_sigterm_is_killed_in_whatever_session(cluster):

@@ -35,8 +35,8 @@ def ask(module, capsys, **options):
     return json.loads(capsys.readouterr().out)
 
 
-def evidence(runs, capsys):
-    return ask(training_evidence, capsys, unit="u", run_dir=str(runs), run_id="abc", user=USER, node_rank=0, nproc_per_node=2)["evidence"]
+def evidence(runs, capsys, **options):
+    return ask(training_evidence, capsys, unit="u", run_dir=str(runs), run_id="abc", user=USER, node_rank=0, nproc_per_node=2, **options)["evidence"]
 
 
 def test_evidence(runs, capsys):
@@ -46,6 +46,23 @@ def test_evidence(runs, capsys):
     assert found["ranks"]["0"]["findings"][0]["line"] == BROKEN
     assert found["tail"] == [f"[default0]:{BROKEN}"]
     assert set((runs.parent / "asked").read_text().split()) == {str(os.geteuid())}, "the journal is asked as root"
+
+
+def test_what_the_supervisor_kept_of_a_start_is_not_searched_for_again(runs, capsys):
+    (runs / "abc" / "train.log").write_text(f"[default0]:{BROKEN}\n")
+    (runs / "abc" / "supervise").mkdir()
+    path = runs / "abc" / "supervise" / "evidence-2.json"
+    (runs.parent / "bin" / "journalctl").write_text("#!/bin/sh\necho 'Out of memory: Killed process 7 (python)'\n")
+    kept = {"ranks": {"1": {"findings": [], "exit": None, "record": None}}, "node": [], "first_observed": 1, "searched": 9, "left_out": 0, "tail": []}
+    path.write_text(json.dumps({"version": 1, "generation": 2, "evidence": kept}))
+    found = evidence(runs, capsys, generation=2)
+    assert {name: found[name] for name in kept if name != "tail"} == {name: kept[name] for name in kept if name != "tail"}
+    assert found["journal"][0]["cause"] == "host_out_of_memory" and found["tail"], "what root alone can read is added"
+    for text, generation in ((path.read_text(), 1), (path.read_text(), None), ("{", 2), ("[]", 2), ('{"version": 1, "generation": 2, "evidence": {}}', 2),
+                             (path.read_text().replace('"generation": 2', '"generation": 3'), 2)):
+        path.write_text(text)
+        options = {} if generation is None else {"generation": generation}
+        assert list(evidence(runs, capsys, **options)["ranks"]) == ["0"], (text, generation)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: that root reads runs as the training user, since this is not root")

@@ -6,5 +6,6 @@ door.py         who may come in                        link.py      a connection
 member.py       obeys on one node                      job.py       the launch script and all below it
 children.py     what is below us, and its end          looks.py     what a node's run folder tells: ranks.py, progress.py, checkpoints.py
 config.py       its one file of settings               kept.py      what survives a restart
-processes.py, stacks.py and training_log.py are links to plugins/module_utils.
+evidence.py     why it ended, by its logs
+processes.py, stacks.py, training_log.py and all that begin with _ are links to plugins/module_utils.
 """

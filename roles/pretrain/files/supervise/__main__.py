@@ -3,6 +3,7 @@
 python3 supervise run CONFIG
 python3 supervise ask status CONFIG [--full] [--after N]
 python3 supervise ask stop CONFIG [--who NAME]
+python3 supervise evidence CONFIG GENERATION
 """
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from typing import Sequence
 if not __package__:  # started as a folder: its modules are those of a package beside it
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from supervise import kept
+from supervise import evidence, kept
 from supervise.ask import ask
 from supervise.config import Config, ConfigError, load
 from supervise.supervisor import Supervisor, alone, say
@@ -29,6 +30,9 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="supervise", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="supervise this node's part of the run").add_argument("config")
+    searching = commands.add_parser("evidence", help="keep what the logs tell of the end of a start")
+    searching.add_argument("config")
+    searching.add_argument("generation", type=int)
     asking = commands.add_parser("ask", help="print how the run stands, as one JSON object")
     asking.add_argument("what", choices=("status", "stop"))
     asking.add_argument("config")
@@ -55,6 +59,9 @@ def main(words: Sequence[str]) -> int:
             answer = asyncio.run(ask(config, config.token(), question))
             print(json.dumps(answer))
             return 4 if "error" in answer else 0
+        if args.command == "evidence":
+            evidence.gather(config, args.generation)
+            return 0
         alone(config)
         result = kept.read(os.path.join(config.folder, "result.json"))
         if result:

@@ -6,9 +6,10 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from typing import Any, Callable
 
-from supervise import processes, stacks
+from supervise import evidence, processes, stacks
 from supervise.children import Children, descendants, sweep
 from supervise.config import Config
 from supervise.ranks import main_threads
@@ -111,6 +112,12 @@ class Job:
             if status:
                 return said or f"{config.ready[0]} (ready) ended with status {status}"
         return ""
+
+    async def ask_logs(self, generation: int) -> str:
+        """Let the logs be searched for why it ended; what went wrong, in words."""
+        program = [sys.executable, os.path.dirname(os.path.abspath(__file__)), "evidence", os.path.join(self.config.folder, "config.json"), str(generation)]
+        status, said = await self._children.run(program, evidence.ENDED)
+        return f"the logs were not searched for why it ended (status {status}): {said}" if status else ""
 
     async def ask_on_end(self, given: bytes) -> str:
         """Run the site's command; what went wrong, in words."""

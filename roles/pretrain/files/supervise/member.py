@@ -167,6 +167,8 @@ class Member:
         while left:
             self.set(phase=nodes.STOPPING, reason=f"SIGKILL does not end: {', '.join(left[:4])}")
             left = await self.job.sweep()
+        if (code or not by_itself) and self.looks.begun and not self.leaves and not (self.view.get("status") or {}).get("stop_asked"):
+            self._say(await self.job.ask_logs(generation) or f"generation {generation}: what the logs tell of its end is kept")
         # What it saved last belongs to its end; a file system that hangs does not keep it from ending.
         await asyncio.wait([scan], timeout=SCANNED)
         if scan.done() and not scan.exception():
