@@ -1,6 +1,7 @@
 """What the logs of this node's ranks tell of the end of a start, kept for whoever asks later.
 
-A program of its own, as searching keeps a processor busy; run when nothing of the start lives any more. Module training_evidence reads it, and adds what root alone can read.
+A program of its own, as searching keeps a processor busy; run when nothing of the start lives any more. Module training_evidence
+reads it, and adds what root alone can read.
 """
 from __future__ import annotations
 
