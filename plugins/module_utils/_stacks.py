@@ -130,9 +130,12 @@ def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc
     def name(rank: int) -> str:
         return f"global rank {rank} on {nodes[rank // nproc_per_node]} (local rank {rank % nproc_per_node})"
 
+    unknown = f"Nothing is known of the ranks of {', '.join(unheard[:_SHOWN])}{' …' if len(unheard) > _SHOWN else ''}: no answer." if unheard else ""
     if not stacks:
-        return {"ranks": [], "message": f"No rank of a training is there to be asked on {len(nodes)} nodes: none runs, or it has not come to its first "
-                                        "line (runs/current/train.log on each node tells)."}
+        heard = [node for node in nodes if node not in set(unheard)]
+        words = [f"No rank of a training is there to be asked on {', '.join(heard[:_SHOWN])}{' …' if len(heard) > _SHOWN else ''}: none runs, or it has not "
+                 "come to its first line (runs/current/train.log on each node tells)."] if heard else []
+        return {"ranks": [], "message": " ".join([*words, *([unknown] if unknown else [])])}
     unasked = set(unheard)
     wanted = [rank for rank in range(len(nodes) * nproc_per_node) if nodes[rank // nproc_per_node] not in unasked]
     silent = [rank for rank in wanted if not main_thread(str(stacks.get(rank, {}).get("stack", "")))]
@@ -160,8 +163,8 @@ def verdict(stacks: Mapping[int, Mapping[str, str]], nodes: Sequence[str], nproc
         lines += [f"{name(rank)} {'waits' if rank in waiting else 'stands'} elsewhere than most: in {_place(frames[rank])}." for rank in odd]
     else:
         odd = []
-    if unheard:
-        lines.append(f"Nothing is known of the ranks of {', '.join(unheard[:_SHOWN])}{' …' if len(unheard) > _SHOWN else ''}: no answer.")
+    if unknown:
+        lines.append(unknown)
     if not odd:
         lines.append("No rank stands elsewhere than the others: who is missing cannot be told by the stacks.")
     lines += [f"  {len(ranks)} of {len(wanted)} ranks: {place}" for place, ranks in sorted(places.items(), key=lambda item: -len(item[1]))[:6]]

@@ -150,4 +150,10 @@ def test_many_nodes_that_did_not_answer_are_counted():
 def test_without_a_training_nobody_is_named():
     verdict = _stacks.verdict({}, NODES, 2)
     assert verdict["ranks"] == []
-    assert "No rank of a training is there to be asked on 2 nodes: none runs" in verdict["message"]
+    assert f"No rank of a training is there to be asked on {', '.join(NODES)}: none runs" in verdict["message"]
+
+
+def test_nodes_that_gave_no_answer_are_not_said_to_run_nothing():
+    one = _stacks.verdict({}, ["a", "b"], 2, ["b"])["message"]
+    assert one.startswith("No rank of a training is there to be asked on a: none runs") and one.endswith("Nothing is known of the ranks of b: no answer.")
+    assert _stacks.verdict({}, ["a", "b"], 2, ["a", "b"])["message"] == "Nothing is known of the ranks of a, b: no answer."
