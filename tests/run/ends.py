@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.playing import UNIT, WORKSPACE, fault
 from tests.run.controller import afterwards, expect
-from tests.run.nodes import GRACE, HANG, TIMES, Player
+from tests.run.nodes import GRACE, HANG, RUN, TIMES, Player
 from tests.run.table import case
 
 SMALL = f"{WORKSPACE}/small"
@@ -32,6 +32,11 @@ def storm(play: Player) -> None:
     expect(verdict["generation"] == 2 and verdict["restarts"] == 2, "three starts", verdict["generation"])
     told = json.loads(kept.read_text(encoding="utf-8"))
     expect(told["culprit"] == "node2" and told["code"] == 1, "the site's command got the verdict", told)
+    for name in play.nodes:
+        for generation in range(3):
+            words = json.loads(play.root(name, f"cat {RUN}/supervise/evidence-{generation}.json"))
+            raised = [rank for rank, one in words["evidence"]["ranks"].items() if one["record"]]
+            expect(raised == (["3"] if name == "node2" else []), f"{name} keeps why start {generation} ended", words)
 
 
 @case("three ranks die, each after a new checkpoint; one restart without a new one is allowed")
