@@ -60,8 +60,8 @@ def _start(node: str, container: str, address: str, image: str, network: str, fo
     try:
         podman.run("run", "--detach", "--name", container, "--hostname", node, "--systemd=always",
                    "--network", network, "--ip", address, "--mac-address", mac, "--publish", "127.0.0.1::22", "--dns=none",
-                   # For the net.* sysctls of the roles; the image's init makes all others read-only.
-                   "--cap-add=NET_ADMIN,SYS_ADMIN", "--security-opt", "unmask=/proc/sys", "--shm-size=1g",
+                   # For the net.* sysctls of the roles, the image's init makes all others read-only; and root sees, as on a machine, who has an NPU open.
+                   "--cap-add=NET_ADMIN,SYS_ADMIN,SYS_PTRACE", "--security-opt", "unmask=/proc/sys", "--shm-size=1g",
                    "--label", f"{LABEL_FOLDER}={folder}", "--label", f"{LABEL_PROJECT}={PROJECT}", image)
     except NodesError:
         podman.run("rm", "--force", container, check=False)
