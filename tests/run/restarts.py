@@ -149,7 +149,8 @@ def corrupt_shard(play: Player) -> None:
     newest = told["checkpoint"]["newest"]
     folder = f"/opt/ascend-cluster/Megatron-LM/ckpt/Mixtral-8x7B/iter_{newest:07d}"
     struck = play.strike("node2", f"for f in {folder}/*/*.pt; do truncate -s -1000 $f; done; kill -KILL {play.ranks('node2')[3]}")
-    now = play.until(lambda told: told["state"] == "running" and told["generation"] > struck.generation, "the next generation")
+    now = play.until(lambda told: told["state"] == "running" and told["generation"] > struck.generation and (told["training"]["iteration"] or 0)
+                     > (told["training"]["loaded"] or 0), "the next generation trains")
     expect(0 < now["training"]["loaded"] < newest or now["training"]["loaded"] > newest, f"not {newest} is loaded", now["training"]["loaded"])
     expect(now["culprit"]["node"] == "node2" and now["culprit"]["rank"] == 3, "node2 rank 3 is named", now["culprit"])
     play.generations({struck.generation + 1})
