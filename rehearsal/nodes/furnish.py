@@ -23,9 +23,10 @@ def furnish(index: int, npus: int, public_key: str, execute: Callable[[Sequence[
               f"printf 'NODE_INDEX=%s\\nNPU_COUNT=%s\\n' {index} {npus} > /etc/rehearsal/node.env")
     execute(["sh", "-c", script], public_key.encode())
     if HARDWARE_ROOT.is_dir():
-        packed = subprocess.run(["tar", "--owner=0", "--group=0", "--numeric-owner", "--mode=u+rwX,go=rX",
-                                 "--exclude=__pycache__", "-C", str(HARDWARE_ROOT), "-c", "."],
+        # Files alone: of a folder that is packed tar makes the node's own one, / and /usr too, root's for the time that it unpacks.
+        files = sorted(str(path.relative_to(HARDWARE_ROOT)) for path in HARDWARE_ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        packed = subprocess.run(["tar", "--owner=0", "--group=0", "--numeric-owner", "--mode=u+rwX,go=rX", "-C", str(HARDWARE_ROOT), "-c", *files],
                                 capture_output=True, check=True).stdout
-        execute(["tar", "-x", "--no-overwrite-dir", "-C", "/"], packed)
+        execute(["tar", "-x", "-C", "/"], packed)
         # A stand-in may need more than files (devices, a group): its tree may bring this program.
         execute(["sh", "-c", "if [ -x /usr/libexec/rehearsal/hardware ]; then /usr/libexec/rehearsal/hardware; fi"], b"")

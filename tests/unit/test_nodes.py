@@ -1,12 +1,15 @@
 """What containers and virtual machines of the rehearsal share."""
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 from rehearsal import nodes
 from rehearsal.nodes import rootfs, ssh
+from rehearsal.nodes.furnish import furnish
 
 NODES = [nodes.Node("node1", "10.213.64.11", 40001, "x-node1"), nodes.Node("node2", "10.213.64.12", 40002, "x-node2")]
 
@@ -83,3 +86,13 @@ def test_mirrors_are_read_from_both_formats() -> None:
 def test_a_key_depends_on_every_input_and_its_place() -> None:
     assert rootfs.digest([b"a", b"b"]) == rootfs.digest([b"a", b"b"])
     assert len({rootfs.digest(parts) for parts in ([b"a", b"b"], [b"b", b"a"], [b"ab"], [b"a", b"b", b""])}) == 4
+
+
+def test_a_node_that_is_furnished_again_keeps_its_folders() -> None:
+    """Of a folder that is packed tar makes the node's root's alone while it unpacks: whoever imports a module then does not find it."""
+    packed: list[bytes] = []
+    furnish(0, 2, "key", lambda command, given: packed.append(given) if command[0] == "tar" else None)
+    with tarfile.open(fileobj=io.BytesIO(packed[0])) as tar:
+        members = tar.getmembers()
+    assert {"usr/local/sbin/npu-smi", "usr/libexec/rehearsal/hardware"} <= {member.name for member in members}
+    assert all(member.isfile() and member.uid == 0 for member in members)
