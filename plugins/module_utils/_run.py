@@ -96,8 +96,11 @@ def training_verdict(outcomes: Mapping[str, Mapping[str, Any]], expected: Mappin
         return {**found, "succeeded": False, "losses": losses, "message": "\n".join(lines)}
     if problem:
         cause = CAUSES[problem[0]]
+        # It has the whole log.
+        script = next((str(outcome["reason"]) for outcome in bad.values() if str(outcome.get("reason")).startswith(STATUS_0)), "")
+        words = script[len(STATUS_0):].strip() or problem[1]
         return {"succeeded": False, "culprit": "", "nodes": [], "ranks": [], "cause": problem[0], "losses": losses, "message":
-                f"The training ended on all nodes with status 0 and is no success: {problem[1]}; {cause.words}.\nWhat to do: {cause.remedy}"}
+                f"The training ended on all nodes with status 0 and is no success: {words}; {cause.words}.\nWhat to do: {cause.remedy}"}
     return {"succeeded": True, "culprit": "", "nodes": [], "ranks": [], "cause": "", "losses": losses,
             "message": success(seen[-1].train_iters, len(outcomes), losses, [item.elapsed_ms for item in seen])}
 

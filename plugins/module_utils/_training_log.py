@@ -71,13 +71,15 @@ def problem(seen: Sequence[Iteration], last: int, interval: int, first: int = 0)
     end = seen[-1]
     if end.skipped >= interval:
         return "skipped_iterations", f"iterations were skipped to the end: {end.skipped} of the last {interval}, up to iteration {end.iteration}"
-    began = next((item.iteration for place, item in enumerate(seen) if all(map(_lost, seen[place:]))), end.iteration)
+    place = next((place for place in range(len(seen)) if all(map(_lost, seen[place:]))), len(seen) - 1)
+    # Of lines that are not known nothing is said.
+    since = f" (bad since iteration {seen[place].iteration})" if place or first >= 0 else ""
     if end.lm_loss is None or not math.isfinite(end.lm_loss):
         shown = "missing" if end.lm_loss is None else str(end.lm_loss)
-        return "nan_loss", f"the loss of the last iteration logged, {end.iteration}, is {shown} (bad since iteration {began})"
+        return "nan_loss", f"the loss of the last iteration logged, {end.iteration}, is {shown}{since}"
     if end.grad_norm is None or not math.isfinite(end.grad_norm):
         shown = "missing" if end.grad_norm is None else str(end.grad_norm)
-        return "nan_grad", f"the grad norm of the last iteration logged, {end.iteration}, is {shown} (bad since iteration {began})"
+        return "nan_grad", f"the grad norm of the last iteration logged, {end.iteration}, is {shown}{since}"
     if end.nan >= interval:
         return "nan_loss", f"the loss was nan in the last {end.nan} iterations, up to {end.iteration}"
     start = first if first >= 0 else seen[0].iteration - interval

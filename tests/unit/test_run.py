@@ -75,6 +75,10 @@ def test_who_found_the_loss_to_be_nan_is_not_the_culprit():
     reason = "torchrun exited 0, but the loss of the last iteration logged, 2, is missing (bad since iteration 2)"
     verdict = judge(a=outcome("stopped"), b=outcome("failed", reason, losses=[(1, 6.5), (2, None)]))
     assert (verdict["succeeded"], verdict["culprit"], verdict["cause"]) == (False, "", "nan_loss")
+    # Of the log the script saw all, and the verdict perhaps the last line alone.
+    verdict = judge({**EXPECTED, "first_iteration": -1}, a=outcome("stopped"), b=outcome("failed", reason.replace("since iteration 2", "since iteration 1"),
+                                                                                         losses=[(2, None)]))
+    assert "is no success: the loss of the last iteration logged, 2, is missing (bad since iteration 1); " in verdict["message"]
     # A node that failed otherwise is looked at.
     verdict = judge(a=outcome("failed", "torchrun exited 1"), b=outcome("failed", reason, losses=[(1, 6.5), (2, None)]))
     assert verdict["culprit"] == "a"

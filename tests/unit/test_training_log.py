@@ -75,6 +75,7 @@ def test_a_bad_end(end, cause, words):
 def test_since_when_it_is_bad():
     assert "bad since iteration 2)" in found(line(1), line(2, norm="nan"), line(3, ""), line(4, "nan"))[1]
     assert "bad since iteration 4)" in found(line(1), line(2, "nan"), line(3), line(4, "nan"))[1]
+    assert found(line(4, "nan"), first=-1)[1] == "the loss of the last iteration logged, 4, is nan", "earlier lines are not known"
 
 
 def test_fewer_than_asked_for():

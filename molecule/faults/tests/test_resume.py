@@ -118,7 +118,7 @@ def test_nodes_are_given_the_shards_that_others_wrote(site):
 
 def test_restarts_that_could_load_nothing_are_refused(site):
     output = site.refused("playbooks/pretrain.yml", **variables("wide-restarts", pretrain_max_restarts=1, **WIDE))
-    assert "pretrain_max_restarts is 1, and node2 needs mp_rank_00_000/model_optim_rng.pt" in output
+    assert "pretrain_max_restarts is 1 and pretrain_keep_checkpoints is 0, and node2 needs mp_rank_00_000/model_optim_rng.pt" in output
     assert "which other nodes write to disks of their own" in output
     assert "Start the training on all nodes at once" not in output
 
