@@ -145,7 +145,7 @@ def stale_supervisor(play: Player) -> None:
     play.training(saved=False, pretrain_max_restarts=1, plan_save_interval=7)
     play.finish()
     play.root("node2", f"rm -rf /tmp/stale; cp -rL {RUN} /tmp/stale; rm -f /tmp/stale/supervise/result.json; chown -R ascend: /tmp/stale; "
-                       f"sed -i 's#{RUN.rsplit('/', 1)[0]}/[0-9a-f]*#/tmp/stale#' /tmp/stale/supervise/config.json")
+                       f"sed -i 's#{RUN.rsplit('/', 1)[0]}/[0-9a-f]*#/tmp/stale#g' /tmp/stale/supervise/config.json")
     play.training(**AGAIN)
     _refused_beside(play, f"{PYTHON} {WORKSPACE}/bin/supervise run /tmp/stale/supervise/config.json", (2, 4), "")
 
