@@ -41,17 +41,29 @@ def _send(number: int, some: list[int]) -> None:
 
 def end(run_dir: str, grace: float, killed: float = KILLED) -> dict[str, Any]:
     """End the caller's processes of the runs: SIGTERM, and after `grace` seconds SIGKILL. ``ended`` and ``left``, in words."""
-    there = {pid: words(pid) for pid in of_runs(run_dir)}
-    left = list(there)
+    there: dict[int, str] = {}
+    states: dict[int, _processes.Stat | None] = {}
+
+    def new() -> list[int]:
+        """Who is seen for the first time: what was there, and what a script that goes on has started meanwhile."""
+        some = [pid for pid in of_runs(run_dir) if pid not in there]
+        there.update({pid: words(pid) for pid in some})
+        states.update({pid: _processes.stat(pid) for pid in some})
+        return some
+
+    def living() -> list[int]:
+        """Those seen that have not ended, by their ids: one that is ending has no environment any more, and still holds its NPU."""
+        some = {pid: (_processes.stat(pid), before) for pid, before in states.items()}
+        return [pid for pid, (now, before) in some.items() if now and before and now.started == before.started and now.state not in "ZX"]
+
+    left = new()
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, killed)):
         deadline = time.monotonic() + seconds
         _send(number, left)
         while left and time.monotonic() < deadline:
             time.sleep(0.1)
-            left = of_runs(run_dir)
-            # What was started meanwhile, by a script that goes on.
-            _send(number, [pid for pid in left if pid not in there])
-            there.update({pid: words(pid) for pid in left if pid not in there})
+            _send(number, new())
+            left = living()
     return {"ended": [said for pid, said in there.items() if pid not in left], "left": [there[pid] for pid in left]}
 
 

@@ -189,7 +189,7 @@ def by_hand(play: Player) -> None:
 @case("a machine is replaced: another host key, an empty disk; then the documented commands")
 def replaced(play: Player) -> None:
     # Data parallel 4, expert parallel 2: the first node writes all that the second one needs.
-    play.training(saved=False, plan_tensor_model_parallel_size=1)
+    play.training(saved=False, plan_tensor_model_parallel_size=1, pretrain_keep_checkpoints=0)
     wanted = {name: value for name, value in play.launched.items() if name != "pretrain_new_run"}
     play.until(lambda told: told["training"]["iteration"] >= 6, "a checkpoint, and more")
     hosts = play.folder / "ssh/known_hosts"

@@ -58,6 +58,15 @@ def test_they_are_asked_before_they_are_killed(start, tmp_path):
     assert _remains.end(str(tmp_path), 1.0) == {"ended": [], "left": []}
 
 
+def test_one_that_is_ending_is_waited_for(start, tmp_path, monkeypatch):
+    """Its memory is gone, and with it its environment; its files are not: it still holds its NPU."""
+    process = start(STAYS, ASCEND_RUN_DIR=f"{tmp_path}/abc")
+    looks = iter([[process.pid]])
+    monkeypatch.setattr(_remains, "of_runs", lambda _: next(looks, []))
+    assert len(_remains.end(str(tmp_path), 0.3)["ended"]) == 1
+    assert not _processes.lives(process.pid)
+
+
 def test_who_cannot_be_ended_is_left(start, tmp_path, monkeypatch):
     process = start(ENDS, ASCEND_RUN_DIR=f"{tmp_path}/abc")
     monkeypatch.setattr(_remains.os, "kill", lambda *_: None)
