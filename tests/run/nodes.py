@@ -23,6 +23,8 @@ RUN = f"{WORKSPACE}/runs/current"
 #: of the supervisors, seconds: what no site sets, shorter here (docs/run.md, config.json)
 TIMES = {"beat": 1, "lost": 8, "orphan": 16, "backoff": 1}
 GRACE, FORM, HANG = 15, 120, 20
+#: a supervisor whose run is over
+LINGERS = 30.0
 #: of every launch; the training is long enough for whatever is done to it
 VARIABLES: dict[str, Any] = {
     "pretrain_new_run": True, "pretrain_stop_timeout": GRACE, "pretrain_node_timeout": FORM, "pretrain_hang_timeout": HANG, "pretrain_poll_seconds": 2,
@@ -299,7 +301,14 @@ class Player:
 
     def nothing_left(self) -> None:
         """No unit is active, the training user has no process, and nobody holds an NPU: looked for on the nodes."""
+        deadline = time.monotonic() + LINGERS
         for name in self.nodes:
-            state = self.root(name, f"systemctl is-active {UNIT}").strip()
-            left = self.root(name, "pgrep -u ascend -a")
+            while True:
+                state = self.root(name, f"systemctl is-active {UNIT}").strip()
+                left = self.root(name, "pgrep -u ascend -a").splitlines()
+                # The hub answers those who follow for some seconds more, and runs the site's command.
+                ends = bool(left) and all("/bin/supervise run " in line for line in left) and not self.held(name) and time.monotonic() < deadline
+                if not ends:
+                    break
+                time.sleep(0.5)
             expect(state in ("inactive", "failed") and not left and not self.held(name), f"nothing is left on {name}", state, left, self.held(name))

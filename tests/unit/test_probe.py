@@ -275,6 +275,7 @@ def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None
     assert values["user_ids"] == ["0:0"]
     assert values["python_rc"] == ["0"]
     assert values["arch"] and values["uid"] and values["os_ID"]
+    assert values["ephemeral"] == ["-".join(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="utf-8").split())]
     assert all(len(line.split(None, 2)) == 3 for line in values.get("listen", []))
 
 

@@ -129,7 +129,8 @@ firewalls() { # those that filter what comes in
     case $(limited ufw status 2>/dev/null) in 'Status: active'*) echo 'firewall=ufw' ;; esac
     limited nft list chains 2>/dev/null | grep -q 'hook input .*policy drop' && echo 'firewall=nftables (a chain of input with policy drop)'
     case $(limited iptables -S INPUT 2>/dev/null) in '-P INPUT DROP'*) echo 'firewall=iptables (INPUT has policy DROP)' ;; esac
-    read -r low high </proc/sys/net/ipv4/ip_local_port_range && printf 'ephemeral=%s-%s\n' "$low" "$high"
+    # Not by `read`: dash reads a byte at a time, and these files give all at once, or an end.
+    sed -n 's/^\([0-9][0-9]*\)[[:space:]][[:space:]]*\([0-9][0-9]*\)$/ephemeral=\1-\2/p' /proc/sys/net/ipv4/ip_local_port_range 2>/dev/null
 }
 
 installed() { # CANN, and the chips whose kernels are there; ops_oam comes with the toolkit
