@@ -41,20 +41,22 @@ def _send(number: int, some: list[int]) -> None:
 
 def end(run_dir: str, grace: float, killed: float = KILLED) -> dict[str, Any]:
     """End the caller's processes of the runs: SIGTERM, and after `grace` seconds SIGKILL. ``ended`` and ``left``, in words."""
-    there: dict[int, str] = {}
-    states: dict[int, _processes.Stat | None] = {}
+    #: in words, and when it was started
+    there: dict[int, tuple[str, int]] = {}
+
+    def started(pid: int) -> int:
+        found = _processes.stat(pid)
+        return found.started if found else -1
 
     def new() -> list[int]:
         """Who is seen for the first time: what was there, and what a script that goes on has started meanwhile."""
         some = [pid for pid in of_runs(run_dir) if pid not in there]
-        there.update({pid: words(pid) for pid in some})
-        states.update({pid: _processes.stat(pid) for pid in some})
+        there.update({pid: (words(pid), started(pid)) for pid in some})
         return some
 
     def living() -> list[int]:
         """Those seen that have not ended, by their ids: one that is ending has no environment any more, and still holds its NPU."""
-        some = {pid: (_processes.stat(pid), before) for pid, before in states.items()}
-        return [pid for pid, (now, before) in some.items() if now and before and now.started == before.started and now.state not in "ZX"]
+        return [pid for pid, (_, since) in there.items() if _processes.lives(pid) and started(pid) == since]
 
     left = new()
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, killed)):
@@ -64,7 +66,7 @@ def end(run_dir: str, grace: float, killed: float = KILLED) -> dict[str, Any]:
             time.sleep(0.1)
             _send(number, new())
             left = living()
-    return {"ended": [said for pid, said in there.items() if pid not in left], "left": [there[pid] for pid in left]}
+    return {"ended": [said for pid, (said, _) in there.items() if pid not in left], "left": [there[pid][0] for pid in left]}
 
 
 def verdict(run_dir: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from supervise import kept
-from supervise._evidence import Collector
 from supervise.config import Config
 
 #: then the ends of what is left are searched; then it is ended: the hub waits for this node
@@ -28,6 +27,9 @@ def gather(config: Config, generation: int) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    # Its tables are of no use to those who supervise, or ask.
+    from supervise._evidence import Collector
+
     collector = Collector(config.run_dir, config.nodes.index(config.node), config.nproc_per_node, SEARCHED)
     kept.write(path(config, generation), {"version": 1, "generation": generation, "evidence": collector.collect()})
     if generation >= KEPT and os.path.exists(path(config, generation - KEPT)):
