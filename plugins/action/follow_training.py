@@ -4,7 +4,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ display = Display()
 LIVE = "ASCEND_CLUSTER_LIVE"
 #: seconds until a node is asked a second time, e.g. on a new connection after the controller slept
 AGAIN = 1.0
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back.
+
+    What is displayed goes to the main process through a pipe with a lock. ansible-core ends its workers at Ctrl-C, and then waits
+    for that lock: for ever, where the worker ended while it held it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ActionModule(ActionBase):
@@ -60,11 +76,13 @@ class ActionModule(ActionBase):
             failures, answered, silent = 0, time.monotonic(), {}
             run_id, status = answer["run_id"], answer["status"]
             for kind, text in follower.take(status):
-                display.warning(text) if kind == "warning" else display.display(text)
+                with uninterrupted():
+                    display.warning(text) if kind == "warning" else display.display(text)
             self._live(follower.figures(status, wanted["node"], time.time()))
             over = status.get("state") == "done" and not follower.behind
         if not over:
-            display.warning(f"{wanted['node']} does not answer: {silent[wanted['node']]}")
+            with uninterrupted():
+                display.warning(f"{wanted['node']} does not answer: {silent[wanted['node']]}")
             time.sleep(min(wanted["poll_seconds"], 1.0))
             over = time.monotonic() - answered > wanted["unreachable_timeout"]
         status.pop("lines", None)

@@ -1,5 +1,7 @@
 """Following a run: what is asked of which node, with nodes that the test plays."""
 import json
+import os
+import signal
 import time
 import types
 
@@ -26,7 +28,7 @@ def answer(**how):
 @pytest.fixture
 def follow(monkeypatch):
     """Follow a node that answers with these; returns the result, what was asked, and what was said."""
-    def run(answers, previous=None, run_id="abc", timeout=300):
+    def run(answers, previous=None, run_id="abc", timeout=300, displays=True):
         waiting, asked, said = list(answers), [], []
         wanted = {"python": "/p", "program": "/s", "run_dir": "/x", "user": "ascend", "run_id": run_id, "node": "n1", "log_node": "n2", "poll_seconds": 5,
                   "unreachable_timeout": timeout, "previous": previous or {}}
@@ -42,8 +44,9 @@ def follow(monkeypatch):
         action = follow_training.ActionModule.__new__(follow_training.ActionModule)
         monkeypatch.setattr(follow_training.ActionBase, "run", lambda self, tmp, task_vars: {})
         monkeypatch.setattr(follow_training.time, "sleep", lambda seconds: None)
-        monkeypatch.setattr(follow_training.display, "display", said.append)
-        monkeypatch.setattr(follow_training.display, "warning", lambda text: said.append(f"WARNING {text}"))
+        if displays:
+            monkeypatch.setattr(follow_training.display, "display", said.append)
+            monkeypatch.setattr(follow_training.display, "warning", lambda text: said.append(f"WARNING {text}"))
         action.validate_argument_spec = lambda spec: (None, wanted)
         action._execute_module = execute
         found = action.run(None, {})
@@ -174,3 +177,30 @@ def test_evidence_comes_with_the_nodes_clock(monkeypatch):
     answer = gather(monkeypatch, {"evidence": {"ranks": {}}, "result": {"status": "failed"}, "began_done": [now + 30, now + 30]})
     assert (answer["error"], answer["evidence"], answer["result"]) == ("", {"ranks": {}}, {"status": "failed"})
     assert 25 < answer["clock"]["low"] <= answer["clock"]["high"] < 35
+
+
+def test_an_interrupt_waits_until_what_is_displayed_is_told(follow, monkeypatch):
+    happened = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.signal(number, lambda number, frame: happened.append(number))
+        try:
+            with follow_training.uninterrupted():
+                os.kill(os.getpid(), number)
+                assert happened == []
+            assert happened.pop() == number
+        finally:
+            signal.signal(number, before)
+
+
+def test_all_that_is_displayed_is_displayed_uninterrupted(follow, monkeypatch):
+    held = []
+
+    def masked(*_):
+        held.append({signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    monkeypatch.setattr(follow_training.display, "display", masked)
+    monkeypatch.setattr(follow_training.display, "warning", masked)
+    found, *_ = follow([answer(lines=[line(1, 1)]), *[AnsibleConnectionFailure("away")] * 2], displays=False)
+    assert not found["over"] and len(held) > 2 and all(held)
+    masked()
+    assert held[-1] is False
