@@ -64,8 +64,11 @@ class ActionModule(ActionBase):
         # A node alone that nobody has heard of this run from is no reason to wait: the first round is without patience.
         answered = float(before.get("answered") or time.monotonic())
         silent: dict[str, str] = dict(before.get("silent") or {})
-        failures, over = 0, False
+        failures, over, parent = 0, False, os.getppid()
         while not over and failures < 2:
+            # A worker outlives a playbook that is killed: nobody reads what it would say.
+            if os.getppid() != parent:
+                raise AnsibleError("the playbook that followed is gone")
             if failures:
                 time.sleep(AGAIN)
             answer = self._ask(wanted, run_id, follower, task_vars or {})

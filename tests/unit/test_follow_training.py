@@ -6,7 +6,7 @@ import time
 import types
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.ascend.cluster.plugins.action import follow_training, training_evidence
 
 
@@ -204,3 +204,10 @@ def test_all_that_is_displayed_is_displayed_uninterrupted(follow, monkeypatch):
     assert not found["over"] and len(held) > 2 and all(held)
     masked()
     assert held[-1] is False
+
+
+def test_a_worker_whose_playbook_is_gone_asks_no_more(follow, monkeypatch):
+    parents = iter([100, 100, 1])
+    monkeypatch.setattr(follow_training.os, "getppid", lambda: next(parents))
+    with pytest.raises(AnsibleError, match="the playbook that followed is gone"):
+        follow([answer(lines=[line(1, 1)]), answer(state="done")])

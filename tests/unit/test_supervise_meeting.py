@@ -106,7 +106,7 @@ def test_a_node_that_is_cut_off_stops_itself_and_calls_on(cluster):
 
 
 def test_without_a_hub_a_stop_is_one_nodes_and_then_nobody_is_asked(cluster):
-    two = cluster().start()
+    two = cluster(times={"lost": 5}).start()
     two.training(2)
     two.kill("n0")
     two.processes["n0"].wait()
@@ -143,6 +143,19 @@ def test_a_stop_before_all_have_come(cluster):
     two.ask(what="stop")
     assert two.end("n0") == [3]
     assert two.ask("n0")["verdict"].startswith("stopped: asked for by")
+
+
+def test_a_node_that_was_not_there_when_the_run_was_stopped_hears_of_it(cluster):
+    two = cluster(max_restarts=1, times={"lost": 5, "orphan": 300, "form": 300}).start()
+    two.training(2)
+    two.kill("n1", signal.SIGSTOP)
+    two.until(lambda told: told["state"] == "forming")
+    two.ask(what="stop")
+    until(lambda: (two.folder / "n0/supervise/result.json").exists(), lambda: two.said("n0"))
+    assert two.processes["n0"].poll() is None
+    two.kill("n1", signal.SIGCONT)
+    assert two.end() == [3, 3]
+    assert not two.jobs("n1")
 
 
 def test_a_node_that_never_comes(cluster):
