@@ -72,14 +72,19 @@ def main() -> int:
             results.append(played(case, player))
             show(results[-1])
         if on_nodes:
-            player.finish()
-            player.nothing_left()
+            results.append(played(Case("end", "nothing is done any more; the nodes are looked at", True, _end), player))
+            show(results[-1])
     print(table(results))
     if wanted.write_docs:
         DOCUMENT.write_text(between(DOCUMENT.read_text(encoding="utf-8"), "test-run", table(results)), encoding="utf-8")
     wrong = [one.case.name for one in results if one.wrong]
     print(f"{len(results)} cases, {sum(one.took for one in results) / 60:.0f} min; " + (f"NOT RIGHT: {' '.join(wrong)}" if wrong else "all as expected"))
     return 1 if wrong else 0
+
+
+def _end(player: Player) -> None:
+    player.finish()
+    player.nothing_left()
 
 
 def _nodes(stack: contextlib.ExitStack, keep: bool) -> Any:

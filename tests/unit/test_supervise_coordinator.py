@@ -99,6 +99,7 @@ def test_who_only_lost_its_peers_is_not_blamed_where_another_tells_of_more(fleet
     fleet.running()
     fleet.say("n0", failed={"rank": 0, "reason": LOST})
     assert fleet.c.phase == "stopping" and fleet.c.culprit["node"] == "n0"
+    assert fleet.c.cause == f"n0 lost a peer, and who is at fault is not known: {LOST}"
     fleet.say("n2", failed={"rank": 4, "reason": LOST})
     assert fleet.c.culprit["node"] == "n0", "it suffers as well"
     fleet.say("n1", failed={"rank": 3, "reason": "rank 3 (pid 9) was killed by SIGKILL"})

@@ -278,7 +278,9 @@ class Coordinator:
         self._event("failure", **entry)
         if self.phase == RUNNING or ends:
             self.culprit = entry
-            self._go(STOPPING, f"{name}: {reason}" if name else reason)
+            # Nobody is to look at that one's node: it only noticed.
+            words = f"{name} lost a peer, and who is at fault is not known" if name and phases.suffers(reason) else name
+            self._go(STOPPING, f"{words}: {reason}" if words else reason)
         elif self.saving_stop:
             # The others would wait for it in their save.
             self.culprit, self.since, self.version = entry, self.now(), self.version + 1
