@@ -29,17 +29,15 @@ class Hub(Door):
         self.guests: dict[str, Guest] = {}
         #: those that hang up because they heard nothing, and call again
         self._back: set[Guest] = set()
-        #: nodes that were told the end
-        self._told: set[str] = set()
         self._saved: Mapping[str, Any] = {}
         self._saved_version = self._sent = 0
         self._saving: asyncio.Future[None] | None = None
-        self._line, self._made, self._ended = b"", 0.0, False
+        self._line, self._made = b"", 0.0
 
     async def run(self) -> None:
         """Go on until the run is over and everybody knows, also one who was not there in that moment: it would wait for a hub."""
         done = 0.0
-        while not done or (time.monotonic() - done < self.config.times.lost and (self.guests or self.coordinator.nodes.reports.keys() - self._told)):
+        while not done or (time.monotonic() - done < self.config.times.lost and (self.guests or self.coordinator.unaware())):
             self.look()
             if self.coordinator.phase == DONE and self._sent == self.coordinator.version and not done:
                 done = time.monotonic()
@@ -59,12 +57,12 @@ class Hub(Door):
             self._sent = c.version
             self._make(now)
             for guest in list(self.guests.values()):
-                self._tell(guest)
+                guest.put(self._line)
         elif c.version == self._sent and now - self._made >= self.config.times.beat / 2:
             self._make(now)
 
     def _make(self, now: float) -> None:
-        self._made, self._ended = now, self.coordinator.phase == DONE
+        self._made = now
         self._line = encoded({**self.coordinator.view(), "status": status.brief(self.coordinator)})
 
     async def _save(self, state: Mapping[str, Any], version: int) -> None:
@@ -108,12 +106,7 @@ class Hub(Door):
         if self.coordinator.version != before:
             asyncio.get_event_loop().call_soon(self.look)
         if self._line:
-            self._tell(guest)
-
-    def _tell(self, guest: Guest) -> None:
-        guest.put(self._line)
-        if self._ended:
-            self._told.add(guest.name)
+            guest.put(self._line)
 
     def left(self, guest: Guest) -> None:
         """It may come back."""

@@ -93,6 +93,9 @@ class Link:
                         view = await read(reader, max(3 * self.config.times.beat + 1, self.config.times.lost / 2))
                         self._joined, self._said = True, ""
                         self._heard(view)
+                except asyncio.CancelledError:
+                    writer.write(encoded(self._compose(False)))  # that it has heard the end
+                    raise
                 finally:
                     sender.cancel()
                     # Only a supervisor that dies says nothing before its connection closes. The hub closes it then; were it closed here at once, what

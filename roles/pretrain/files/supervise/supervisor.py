@@ -86,6 +86,7 @@ class Supervisor:
             if self.member.code in (0, 1, 3) and self.member.view.get("phase") == "done":
                 await self._end({**self.member.view["status"], "from": self.config.node, "hub": bool(self.hub), "age": None})
             calls.cancel()
+            await asyncio.wait([calls])
             if meeting:
                 if self.member.view.get("phase") == "done":
                     await meeting
