@@ -82,9 +82,10 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _end(player: Player) -> None:
+def _end(player: Player) -> Told:
     player.finish()
     player.nothing_left()
+    return Told(saw="nothing is left")
 
 
 def _nodes(stack: contextlib.ExitStack, keep: bool) -> Any:
