@@ -86,11 +86,6 @@ class Coordinator:
         there, resume = self.nodes.whole(), self.config.resume
         return [one for one in there if not resume or one <= resume or (self.ran and one > self.above)]
 
-    def unaware(self) -> list[str]:
-        """Nodes that have not heard how it stands, of those that were heard and do not leave by themselves."""
-        return [name for name, report in self.nodes.reports.items()
-                if not report["leaving"] and (report["epoch"] != self.epoch or report["seen"] < self.version)]
-
     # what comes in
 
     def report(self, name: str, incarnation: str, report: dict[str, Any]) -> None:

@@ -36,10 +36,10 @@ class Hub(Door):
 
     async def run(self) -> None:
         """Go on until the run is over and everybody knows, also one who was not there in that moment: it would wait for a hub."""
-        done = 0.0
-        while not done or (time.monotonic() - done < self.config.times.lost and (self.guests or self.coordinator.unaware())):
+        done, c = 0.0, self.coordinator
+        while not done or (time.monotonic() - done < self.config.times.lost and (self.guests or c.nodes.unaware(c.epoch, c.version))):
             self.look()
-            if self.coordinator.phase == DONE and self._sent == self.coordinator.version and not done:
+            if c.phase == DONE and self._sent == c.version and not done:
                 done = time.monotonic()
             await asyncio.sleep(TICK)
 

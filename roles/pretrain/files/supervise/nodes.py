@@ -107,6 +107,10 @@ class Nodes:
         self.heard[name] = now
         self.heard.move_to_end(name)
 
+    def unaware(self, epoch: str, version: int) -> list[str]:
+        """Those that have not heard how it stands, of those that were heard and do not leave by themselves."""
+        return [name for name, report in self.reports.items() if not report["leaving"] and (report["epoch"] != epoch or report["seen"] < version)]
+
     def silent(self, now: float, limit: float) -> list[str]:
         """Those that were not heard for so long, or whose connection is closed; the longest silent first."""
         found = dict.fromkeys(self.deadlines)
