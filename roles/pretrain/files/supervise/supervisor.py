@@ -85,8 +85,10 @@ class Supervisor:
             await self._until(over, [*works, *([meeting] if meeting else [])])
             if self.member.code in (0, 1, 3) and self.member.view.get("phase") == "done":
                 await self._end({**self.member.view["status"], "from": self.config.node, "hub": bool(self.hub), "age": None})
-            calls.cancel()
-            await asyncio.wait([calls])
+            while not calls.done():
+                # wait_for may swallow a cancellation that comes with its result (bpo-37658).
+                calls.cancel()
+                await asyncio.wait([calls], timeout=0.2)
             if meeting:
                 if self.member.view.get("phase") == "done":
                     await meeting
