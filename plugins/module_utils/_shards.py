@@ -4,7 +4,8 @@ Sources: megatron/training/checkpointing.py and megatron/core/parallel_state.py 
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+import itertools
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.ascend.cluster.plugins.module_utils._plan_values import Plan, Stack
 
@@ -49,24 +50,33 @@ WRITTEN_WHERE: Mapping[str, Callable[[int, Sizes], tuple[int, int, bool]]] = {
 }
 
 
-def ranks(plan: Plan, written_where: str) -> list[Rank]:
-    """What each rank of the world has to do with a checkpoint; tensor ranks are innermost, pipeline stages outermost in both stacks.
-
-    Raises:
-        ValueError: when the ranks do not divide into replicas and groups of experts.
-    """
+def _sizes(plan: Plan) -> Sizes:
     if not plan.dp:
         raise ValueError(f"world size {plan.world} is not a multiple of TP x PP x CP = {plan.tp * plan.pp * plan.cp}")
-    stages = plan.pp
-    sizes = Sizes(plan.tp, plan.dp, plan.ep, plan.etp, plan.world // stages)
+    sizes = Sizes(plan.tp, plan.dp, plan.ep, plan.etp, plan.world // plan.pp)
     if sizes.expert_tensor == sizes.tensor and plan.cp == 1 and sizes.data % sizes.expert != 0:
         raise ValueError(f"data parallel size {sizes.data} is not a multiple of the expert parallel size {sizes.expert}")
     if sizes.stage % (sizes.expert_tensor * sizes.expert) != 0:
         raise ValueError(f"the {sizes.stage} ranks of a stage are no multiple of expert tensor size x expert parallel size, "
                          f"{sizes.expert_tensor} x {sizes.expert}")
+    return sizes
+
+
+def ranks(plan: Plan, written_where: str, of: Iterable[int] | None = None) -> list[Rank]:
+    """What ranks have to do with a checkpoint; tensor ranks are innermost, pipeline stages outermost in both stacks.
+
+    Args:
+        plan: the plan.
+        written_where: key of `WRITTEN_WHERE`.
+        of: the ranks asked for, without which it is every rank of the world.
+
+    Raises:
+        ValueError: when the ranks do not divide into replicas and groups of experts.
+    """
+    sizes, stages = _sizes(plan), plan.pp
     experts = plan.has("num_experts") or sizes.expert > 1
     found = []
-    for rank in range(plan.world):
+    for rank in range(plan.world) if of is None else of:
         among_experts, expert, writes = WRITTEN_WHERE[written_where](rank, sizes)
         tensor, pipeline = rank % sizes.tensor, rank // sizes.stage
         folder = f"mp_rank_{tensor:02d}{f'_{pipeline:03d}' if stages > 1 else ''}{f'_{expert:03d}' if sizes.expert > 1 else ''}"
@@ -85,15 +95,14 @@ class _Checkpoint:
     """The files of a plan's checkpoint of an iteration, by node."""
 
     def __init__(self, plan: Mapping[str, Any], stack: Stack, nproc_per_node: int, nnodes: int, iteration: int | str) -> None:
-        read = Plan(plan, stack, nproc_per_node * nnodes)
-        self._ranks, self._each = ranks(read, stack["rules"]["shards"]["written_where"]), nproc_per_node
-        self._folder = checkpoint_folder(iteration)
-        self._optimizer = read.flag("use_distributed_optimizer") and not read.flag("no_save_optim")
+        self._plan, self._each, self._nodes = Plan(plan, stack, nproc_per_node * nnodes), nproc_per_node, nnodes
+        self._written_where, self._folder = stack["rules"]["shards"]["written_where"], checkpoint_folder(iteration)
+        self._optimizer = self._plan.flag("use_distributed_optimizer") and not self._plan.flag("no_save_optim")
 
     def _of(self, node: int) -> list[Rank]:
-        if not 0 <= node < len(self._ranks) // self._each:
-            raise ValueError(f"node rank {node} is outside 0..{len(self._ranks) // self._each - 1}")
-        return self._ranks[node * self._each:(node + 1) * self._each]
+        if not 0 <= node < self._nodes:
+            raise ValueError(f"node rank {node} is outside 0..{self._nodes - 1}")
+        return ranks(self._plan, self._written_where, range(node * self._each, (node + 1) * self._each))
 
     def written(self, node: int) -> set[str]:
         """What the ranks of a node write."""
@@ -158,8 +167,8 @@ def shard_transfers(plan: Mapping[str, Any], stack: Stack, found: Sequence[Mappi
         iteration: the iteration to load, or ``release``.
 
     Returns:
-        ``transfers``: of each node, a list of {``source``: node rank, ``files``: paths}; and ``lost``: a list of
-        {``file``, ``owner``: node rank, ``reader``: node rank} of files that no node has.
+        ``transfers``: of each node, a list of {``source``: node rank, ``files``: paths}; ``given``: of each node, the paths that others
+        get from it; and ``lost``: a list of {``file``, ``owner``: node rank, ``reader``: node rank} of files that no node has.
 
     Raises:
         ValueError: when the plan does not fit the world size.
@@ -178,4 +187,7 @@ def shard_transfers(plan: Mapping[str, Any], stack: Stack, found: Sequence[Mappi
             elif list(found[node].get(path, ())) != list(found[source][path]):
                 by_source.setdefault(source, []).append(path)
         transfers.append([{"source": source, "files": files} for source, files in sorted(by_source.items())])
-    return {"transfers": transfers, "lost": list(lost.values())}
+    given: list[set[str]] = [set() for _ in range(nnodes)]
+    for item in itertools.chain.from_iterable(transfers):
+        given[item["source"]].update(item["files"])
+    return {"transfers": transfers, "given": [sorted(files) for files in given], "lost": list(lost.values())}

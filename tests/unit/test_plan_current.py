@@ -198,7 +198,7 @@ def test_every_node_reads_what_its_ranks_need() -> None:
     read = [_shards.required_shards({**PLAN, **SPLIT}, STACK, node, 2, 2, 20) for node in (0, 1)]
     assert read[0] == read[1] == [f"iter_0000020/{folder}/model_optim_rng.pt" for folder in ("mp_rank_00_000", "mp_rank_01_001")]
     moves = _shards.shard_transfers({**PLAN, **SPLIT}, STACK, [{path: ["1", "2"] for path in read[0]}, {}], 2, 20)
-    assert moves == {"lost": [], "transfers": [[], [{"source": 0, "files": read[0]}]]}
+    assert moves == {"lost": [], "transfers": [[], [{"source": 0, "files": read[0]}]], "given": [read[0], []]}
 
 
 def test_ranks_that_do_not_divide_have_no_shards() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.ascend.cluster.plugins.module_utils import _findings
+from ansible_collections.ascend.cluster.plugins.module_utils import _findings, _shards
 
+from tests import stacks
 from tests.unit.test_probe import SETTINGS, judge
 
 ROOT = Path(__file__).parents[2]
@@ -72,25 +73,43 @@ def judged(number, odd):
     return {"findings": [], "job": "inactive", "facts": facts}
 
 
+def steps(work):
+    """Lines of Python that run, counted."""
+    counted = 0
+
+    def trace(_frame, event, _argument):
+        nonlocal counted
+        counted += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return counted
+
+
 @pytest.mark.parametrize("half", [False, True], ids=["all alike", "half of them odd"])
 def test_judging_the_nodes_takes_twice_the_steps_for_twice_the_nodes(half):
-    """Lines of Python that run, counted."""
-
-    def steps(count):
+    def judging(count):
         nodes = {f"node{number}": judged(number, half and number % 2) for number in range(count)}
-        counted = 0
+        return lambda: _findings.report(nodes, [], {**SETTINGS, "nproc_per_node": 8})
 
-        def trace(_frame, event, _argument):
-            nonlocal counted
-            counted += event == "line"
-            return trace
+    assert steps(judging(64)) < 2.2 * steps(judging(32))
 
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            _findings.report(nodes, [], {**SETTINGS, "nproc_per_node": 8})
-        finally:
-            sys.settrace(before)
-        return counted
 
-    assert steps(64) < 2.2 * steps(32)
+@pytest.mark.parametrize("of_a_node", [_shards.expected_shards, _shards.required_shards])
+def test_the_shards_of_one_node_take_the_same_steps_however_many_there_are(of_a_node):
+    """Every node's script and settings hold its own: what looked at all ranks for each would grow with the square."""
+    plan = {"tensor-model-parallel-size": 2, "expert-model-parallel-size": 2}
+    few, many = (steps(lambda nodes=nodes: of_a_node(plan, stacks.read("recipe"), 1, 8, nodes, 10)) for nodes in (2, NODES))
+    assert many == few
+
+
+def test_of_all_nodes_the_sizes_of_a_checkpoint_are_worked_out_once():
+    settings = yaml.safe_load((ROOT / "roles/pretrain/vars/main.yml").read_text(encoding="utf-8"))["__pretrain_supervise"]
+    assert "plan_checkpoint" not in json.dumps(settings)
+    first = yaml.safe_load((ROOT / "roles/pretrain/tasks/configure.yml").read_text(encoding="utf-8"))[0]
+    assert first["ansible.builtin.set_fact"]["__pretrain_checkpoint"] == "{{ plan_checkpoint }}" and first["run_once"] is True

@@ -82,18 +82,19 @@ def test_shards_travel_to_the_nodes_that_lack_them() -> None:
     found[2] = dict(found[0])
     found[3] = {**found[0], every[0]: ["100", "1.4"]}
     moves = _shards.shard_transfers(plan, STACK, found, 4, 10)
-    assert moves == {"lost": [], "transfers": [[], [{"source": 0, "files": every}], [], [{"source": 0, "files": every[:1]}]]}
+    assert moves == {"lost": [], "transfers": [[], [{"source": 0, "files": every}], [], [{"source": 0, "files": every[:1]}]],
+                     "given": [every, [], [], []]}
 
 
 def test_a_shared_folder_needs_no_transfer() -> None:
     plan, found = wide()
-    assert _shards.shard_transfers(plan, STACK, [found[0]] * 4, 4, 10) == {"lost": [], "transfers": [[], [], [], []]}
+    assert _shards.shard_transfers(plan, STACK, [found[0]] * 4, 4, 10) == {"lost": [], "transfers": [[], [], [], []], "given": [[]] * 4}
 
 
 def test_a_node_with_a_new_disk_is_given_its_shards_back() -> None:
     plan, found = wide(2)
     moves = _shards.shard_transfers(plan, STACK, [{}, found[0]], 4, 10)
-    assert moves == {"lost": [], "transfers": [[{"source": 1, "files": sorted(found[0])}], []]}
+    assert moves == {"lost": [], "transfers": [[{"source": 1, "files": sorted(found[0])}], []], "given": [[], sorted(found[0])]}
 
 
 def test_a_shard_that_no_node_has_is_lost() -> None:
@@ -110,7 +111,7 @@ def test_the_owner_of_a_shard_is_its_source_before_others_that_have_it() -> None
     first, second = (f"iter_0000010/mp_rank_00_{stage:03d}/model_optim_rng.pt" for stage in (0, 1))
     found = [{first: ["100", "2.0"], second: ["100", "1.0"]}, {first: ["100", "2.0"]}, {second: ["100", "2.0"]}, {}]
     moves = _shards.shard_transfers(plan, STACK, found, 1, 10)
-    assert moves == {"lost": [], "transfers": [[], [], [], [{"source": 2, "files": [second]}]]}
+    assert moves == {"lost": [], "transfers": [[], [], [], [{"source": 2, "files": [second]}]], "given": [[], [], [second], []]}
     del found[2][second]
     # Without its own it is given the copy that is left.
     assert _shards.shard_transfers(plan, STACK, found, 1, 10)["transfers"][2:] == [[{"source": 0, "files": [second]}]] * 2
