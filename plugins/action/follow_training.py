@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -61,13 +62,13 @@ class ActionModule(ActionBase):
         follower = _follow.Follower(wanted["log_node"], before.get("follower"))
         status: dict[str, Any] = dict(before.get("status") or {})
         run_id = before.get("run_id") or wanted["run_id"]
-        # A node alone that nobody has heard of this run from is no reason to wait: the first round is without patience.
         answered = float(before.get("answered") or time.monotonic())
         silent: dict[str, str] = dict(before.get("silent") or {})
-        failures, over, parent = 0, False, os.getppid()
+        absent: list[str] = list(before.get("absent") or [])
+        failures, over, parent = 0, False, multiprocessing.parent_process()
         while not over and failures < 2:
-            # A worker outlives a playbook that is killed: nobody reads what it would say.
-            if os.getppid() != parent:
+            # A worker outlives a playbook that is killed: nobody reads what it would say. Who forked it is known, however often this item is the next one.
+            if parent is not None and os.getppid() != parent.pid:
                 raise AnsibleError("the playbook that followed is gone")
             if failures:
                 time.sleep(AGAIN)
@@ -75,8 +76,12 @@ class ActionModule(ActionBase):
             if answer["error"]:
                 failures += 1
                 silent[wanted["node"]] = answer["error"]
+                if answer.get("absent"):
+                    # Its turn again, and all others know no such run either: no reason to wait.
+                    failures, over = 2, wanted["node"] in absent and set(silent) <= set(absent)
+                    absent.append(wanted["node"])
                 continue
-            failures, answered, silent = 0, time.monotonic(), {}
+            failures, answered, silent, absent = 0, time.monotonic(), {}, []
             run_id, status = answer["run_id"], answer["status"]
             for kind, text in follower.take(status):
                 with uninterrupted():
@@ -90,7 +95,7 @@ class ActionModule(ActionBase):
             over = time.monotonic() - answered > wanted["unreachable_timeout"]
         status.pop("lines", None)
         result.update({"changed": False, "over": over, "run_id": run_id or "", "status": status, "answered": answered, "silent": silent,
-                       "follower": follower.kept()})
+                       "absent": absent, "follower": follower.kept()})
         return result
 
     def _ask(self, wanted: dict[str, Any], run_id: str | None, follower: _follow.Follower, task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -47,13 +47,14 @@ def is_news(status: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
 
 
 def ask(python: str, program: str, run_dir: str, run_id: str | None, words: Sequence[str], known: Mapping[str, Any], wait: float) -> dict[str, Any]:
-    """``run_id``, ``status`` and ``error``; answers at once where nobody can tell, or nothing is known yet."""
+    """``run_id``, ``status``, ``error``, and ``absent`` where there is no such run; answers at once where nobody can tell, or nothing is known yet."""
     run = run_of(run_dir, run_id)
     config = os.path.join(run_dir, run, "supervise", "config.json")
     if not run:
-        return {"run_id": "", "status": {}, "error": f"there is no run on this node: no link {run_dir}/current. site.yml launches one"}
+        return {"run_id": "", "status": {}, "absent": True, "error": f"there is no run on this node: no link {run_dir}/current. site.yml launches one"}
     if not os.path.exists(config):
-        return {"run_id": run, "status": {}, "error": f"run {run} has no {config} on this node: list_training.yml names the runs that there are"}
+        return {"run_id": run, "status": {}, "absent": True,
+                "error": f"run {run} has no {config} on this node: list_training.yml names the runs that there are"}
     deadline = time.monotonic() + wait
     while True:
         answer = once(python, program, config, words)

@@ -99,11 +99,13 @@ def run_verdict(status: Mapping[str, Any], answers: Mapping[str, Mapping[str, An
         seen: [iteration, lm loss, ms] of the lines that were followed, the newest last.
 
     Returns:
-        What _run.training_verdict returns, and of the run ``run``, ``state``, ``code``, ``generation``, ``restarts``, ``iteration``, ``total``,
+        What _run.training_verdict returns, and of the run ``run``, ``end``, ``state``, ``code``, ``generation``, ``restarts``, ``iteration``, ``total``,
         ``checkpoint``, ``skew``, ``order`` and ``supervisors`` (their own sentence).
     """
     training = status.get("training") or {}
     about = {"run": status.get("run"), **{name: status.get(name) for name in ("state", "code", "generation", "restarts", "skew", "time")},
+             # What tells this end from the run's others, for who has heard of it already.
+             "end": f"{status.get('epoch')} {status.get('state')} {status.get('code')}",
              "iteration": training.get("iteration"), "total": training.get("total"), "checkpoint": (status.get("checkpoint") or {}).get("newest"),
              "order": order_of(status), "supervisors": status.get("verdict")}
     curve = losses(status, seen)
@@ -142,14 +144,19 @@ def _of_restarts(status: Mapping[str, Any]) -> list[str]:
     skew, restarts = status.get("skew"), int(status.get("restarts") or 0)
     lines = [f"The first and the last {skew['of'][:-1]} began within {duration(skew['seconds']) if skew['seconds'] >= 60 else str(skew['seconds']) + ' s'} "
              f"of each other ({skew['first']}, {skew['last']})."] if skew else []
-    again = f"It was started again {restarts} time{'' if restarts == 1 else 's'}" + (f"; the last failure: {status['cause']}." if status.get("cause") else ".")
-    return [*lines, *([again] if restarts else [])]
+    if restarts:
+        last = (status.get("culprit") or {}).get("words")
+        lines.append(f"It was started again {restarts} time{'' if restarts == 1 else 's'}" + (f"; the last failure: {last}." if last else "."))
+    return lines
 
 
 def _failure(status: Mapping[str, Any], answers: Mapping[str, Mapping[str, Any]], expected: Mapping[str, Any], addresses: Mapping[str, str],
              curve: list[list[Any]]) -> dict[str, Any]:
     order = order_of(status)
     done = status.get("state") == "done"
+    if status.get("state") == "forming":
+        # Nothing of this start ran: what the logs tell is of one before, which it had begun again from.
+        answers = {name: {**answer, "evidence": {}, "result": {}} for name, answer in answers.items()}
     if not done and addresses:
         # Nobody hears the hub any more; the others have stopped by themselves.
         master = next(iter(addresses))

@@ -47,11 +47,12 @@ def told(run: str, folder: str, status: Mapping[str, Any]) -> dict[str, Any]:
         last = by_script.get("last_iteration", "")
         return {"run": run, "state": by_script.get("status", "unknown"), "iteration": int(last) if last.isdigit() else None, "total": None, "first_loss": None,
                 "loss": None, "began": began or moment(os.path.join(folder, "ranks")), "ended": moment(os.path.join(folder, "result")), "restarts": None,
-                "culprit": None}
+                "generation": None, "culprit": None}
     done = status.get("state") == "done"
     return {"run": run, "state": ENDS.get(status.get("code"), "unknown") if done else status.get("state"), "iteration": training.get("iteration"),
             "total": training.get("total"), "first_loss": first.get("loss"), "loss": training.get("loss"), "began": began,
-            "ended": status.get("time") if done else None, "restarts": status.get("restarts"), "culprit": status.get("culprit")}
+            "ended": status.get("time") if done else None, "restarts": status.get("restarts"), "generation": status.get("generation"),
+            "culprit": status.get("culprit")}
 
 
 def runs(python: str, program: str, run_dir: str) -> list[dict[str, Any]]:

@@ -109,7 +109,9 @@ def training_list(runs: Sequence[Mapping[str, Any]], moment: float, node: str) -
         over = one.get("state") in ("succeeded", "failed", "stopped", "unknown")
         culprit, ended = one.get("culprit") or {}, one.get("ended") or (None if over else moment)
         lasted = duration(float(ended) - float(one["began"])) if ended and one.get("began") else "-"
-        blamed = f"{culprit.get('node') or '?'}: {str(culprit.get('reason'))[:_REASON]}" if culprit and one.get("state") != "succeeded" else ""
+        # That of a start before is no news of one that has gone on since, or was stopped.
+        said = culprit and one.get("state") != "succeeded" and (one.get("state") == "failed" or culprit.get("generation") == one.get("generation"))
+        blamed = f"{culprit.get('node') or '?'}: {str(culprit.get('reason'))[:_REASON]}" if said else ""
         rows.append([("* " if one.get("current") else "  ") + str(one.get("run")), one.get("state"), f"{one.get('iteration') or 0}/{number(one.get('total'))}",
                      number(one.get("first_loss"), "{:.4f}"), number(one.get("loss"), "{:.4f}"), lasted, number(one.get("restarts")), blamed])
     return "\n".join([*table(["  run", "state", "iteration", "first loss", "last loss", "lasted", "restarts", "began with"], rows),

@@ -94,6 +94,11 @@ silent:
   description: Of each node that was asked since the last answer, why it gave none.
   type: dict
   returned: always
+absent:
+  description: Those of them that know no such run; when it is the turn of one of them again, and there are no others, it is over.
+  type: list
+  elements: str
+  returned: always
 answered:
   description: When the last answer came, by the controller's monotonic clock.
   type: float

@@ -76,6 +76,10 @@ error:
   description: Why nobody can tell, "" where somebody did.
   type: str
   returned: always
+absent:
+  description: That this node knows no such run.
+  type: bool
+  returned: when it knows none
 """
 
 from typing import Any

@@ -206,7 +206,26 @@ def test_all_that_is_displayed_is_displayed_uninterrupted(follow, monkeypatch):
 
 
 def test_a_worker_whose_playbook_is_gone_asks_no_more(follow, monkeypatch):
-    parents = iter([100, 100, 1])
+    monkeypatch.setattr(follow_training.multiprocessing, "parent_process", lambda: types.SimpleNamespace(pid=100))
+    parents = iter([100, 1])
     monkeypatch.setattr(follow_training.os, "getppid", lambda: next(parents))
     with pytest.raises(AnsibleError, match="the playbook that followed is gone"):
-        follow([answer(lines=[line(1, 1)]), answer(state="done")])
+        follow([answer(lines=[line(1, 1)])])
+    # Nor the next node, where it was gone before that one's turn.
+    monkeypatch.setattr(follow_training.os, "getppid", lambda: 1)
+    with pytest.raises(AnsibleError, match="the playbook that followed is gone"):
+        follow([])
+
+
+def test_a_run_that_no_node_knows_is_waited_for_by_nobody(follow):
+    none = {"run_id": "abc", "status": {}, "absent": True, "error": "there is no run on this node"}
+    found, *_ = follow([none])
+    assert (found["over"], found["absent"], found["silent"]) == (False, ["n1"], {"n1": "there is no run on this node"})
+    # The turn of the same one again: all others that were asked know none either.
+    again, *_ = follow([none], previous={**found, "silent": {**found["silent"], "n2": "no run"}, "absent": ["n1", "n2"]})
+    assert again["over"] and again["status"] == {}
+    # One does not answer: it may know it.
+    again, *_ = follow([none], previous={**found, "silent": {**found["silent"], "n2": "not reached"}})
+    assert not again["over"]
+    again, *_ = follow([answer(), none], previous=found)
+    assert (again["over"], again["absent"], again["silent"]) == (False, ["n1"], {"n1": "there is no run on this node"})

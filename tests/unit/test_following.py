@@ -138,6 +138,11 @@ def test_a_run_that_ended_while_nobody_looked_is_told_and_judged(tmp_path, clust
     verdict = json.loads(kept.read_text())
     assert (verdict["succeeded"], verdict["run"], verdict["losses"][0], verdict["losses"][-1]) == (True, cluster.run, [1, 5.99], [8, 5.92])
     assert json.loads((tmp_path / "told").read_text()) == verdict
+    # Who follows it once more is told, and the site's command is not.
+    (tmp_path / "told").unlink()
+    status, text = site.play("follow")
+    assert status == 0 and "Trained 8 iterations" in text, text
+    assert json.loads(kept.read_text()) == verdict and not (tmp_path / "told").exists()
     # What is kept there names no hosts.
     status, listed = site.play("list")
     assert status == 0 and "WARNING" not in listed, listed
@@ -163,6 +168,21 @@ def test_where_the_master_is_not_reached_another_node_is_asked_and_who_failed_is
     assert "The verdict could not be kept in" in flat
     verdict = json.loads((tmp_path / "told").read_text())
     assert (verdict["culprit"], verdict["ranks"], verdict["cause"], verdict["code"]) == ("n1", [1], "python_exception", 1)
+
+
+def test_a_run_that_no_node_knows_is_not_waited_for(tmp_path, clusters):
+    cluster = supervisors.Cluster(tmp_path)
+    clusters.append(cluster)
+    site = Site(tmp_path, cluster)
+    hosts = json.loads((tmp_path / "inventory/hosts.yml").read_text())
+    # A day: it must not matter.
+    hosts["ascend_nodes"]["vars"].update(pretrain_run_id="abc", pretrain_unreachable_timeout=86400)
+    (tmp_path / "inventory/hosts.yml").write_text(json.dumps(hosts))
+    status, text = site.play("follow")
+    flat = " ".join(text.split())
+    assert status == 2, text
+    assert "Nobody knows of run abc. n0: run abc has no" in flat and "n1: run abc has no" in flat and "list_training.yml names the runs" in flat
+    assert "Where a training runs" not in flat and "86400" not in flat
 
 
 def test_where_nobody_answers_that_is_said_and_nothing_is_judged(tmp_path, clusters):

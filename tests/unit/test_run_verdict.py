@@ -2,10 +2,15 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.ascend.cluster.plugins.module_utils import _follow, _live, _run_verdict, _runs, _training_table
 
+ROOT = Path(__file__).parents[2]
 NODES = {"n1": "10.0.0.1", "n2": "10.0.0.2", "n3": "10.0.0.3"}
 EXPECTED = {"log_interval": 1, "nproc_per_node": 2}
 CASCADE = {"role": "cascade", "cause": "", "code": "", "generic": False, "points": None, "line": "Connection closed by peer", "at": None,
@@ -14,7 +19,7 @@ OOM = {**CASCADE, "role": "cause", "cause": "npu_out_of_memory", "line": "Runtim
 
 
 def failure(node, reason, rank=None, generation=0, at=1.0):
-    return {"at": at, "generation": generation, "node": node, "rank": rank, "reason": reason}
+    return {"at": at, "generation": generation, "node": node, "rank": rank, "reason": reason, "words": f"{node}: {reason}"}
 
 
 def status(code=1, order=(), **more):
@@ -54,6 +59,37 @@ def test_a_success_after_restarts_says_so():
     verdict = judge(status(0, restarts=2, cause="n2: rank 3 failed", order=[failure("n2", "rank 3 failed", 3)]))
     assert verdict["succeeded"]
     assert verdict["message"].endswith("It was started again 2 times; the last failure: n2: rank 3 failed.")
+
+
+def test_the_last_failure_of_a_run_that_was_stopped_is_not_the_stop():
+    verdict = judge(status(3, restarts=1, cause="stopped: asked for by me", order=[failure("n2", "rank 3 failed", 3)]))
+    assert verdict["message"].endswith("It was started again 1 time; the last failure: n2: rank 3 failed.")
+
+
+def test_an_end_is_known_again():
+    ends = [judge(status(**how))["end"] for how in ({"epoch": "e1"}, {"epoch": "e1", "time": 7.0}, {"epoch": "e2"}, {"epoch": "e1", "code": 0})]
+    assert ends[0] == ends[1] and len(set(ends)) == 3
+
+
+def ended_generation(told):
+    variables = yaml.safe_load((ROOT / "roles/pretrain/vars/main.yml").read_text(encoding="utf-8"))
+    return Templar(DataLoader(), variables={"__pretrain_last": {"status": told}}).template(trust_as_template(variables["__pretrain_ended_generation"]))
+
+
+def test_the_evidence_is_of_the_start_that_ended():
+    old = failure("n2", "rank 3 failed", 3, generation=0)
+    assert ended_generation(status(1, [old], generation=1)) == 0, "the second one never began"
+    assert ended_generation(status(1)) == 0
+    assert ended_generation({**status(1, [old]), "generation": 1, "state": "running"}) == 1
+
+
+def test_where_the_master_is_lost_between_two_starts_the_logs_of_the_one_before_blame_nobody():
+    told = {**status(1, [failure("n2", "rank 3 failed", 3)]), "generation": 1, "code": None, "verdict": None}
+    ranks = {"3": {"findings": [OOM], "exit": None, "record": None}}
+    verdict = judge({**told, "state": "forming"}, n1=gone(), n2=answer("failed", "torchrun exited 1", ranks))
+    assert (verdict["culprit"], verdict["cause"]) == ("n1", "machine_lost")
+    verdict = judge({**told, "state": "running"}, n1=gone(), n2=answer("failed", "torchrun exited 1", ranks))
+    assert (verdict["culprit"], verdict["cause"]) == ("n2", "npu_out_of_memory"), "of this start they tell"
 
 
 @pytest.mark.parametrize(("last", "cause"), [({"loss": None}, "nan_loss"), ({"loss": float("nan")}, "nan_loss"), ({"grad_norm": float("inf")}, "nan_grad"),
@@ -339,6 +375,7 @@ def test_the_list_of_runs(tmp_path):
     run("bbb", {**status(1, [failure("n2", "rank 3 failed", 3)]), "time": 2065.0}, token=2000.0)
     run("ccc", script="status=stopped\nlast_iteration=7\n")
     run("ddd", token=3000.0)
+    run("eee", {**status(3, [failure("n2", "rank 3 failed", 3)]), "generation": 1, "time": 510.0}, token=500.0)
     (tmp_path / "current").symlink_to("ddd")
     (tmp_path / "stray").mkdir()
     program = tmp_path / "ask"
@@ -351,6 +388,7 @@ def test_the_list_of_runs(tmp_path):
     assert rows["aaa"].split() == ["aaa", "succeeded", "4/9", "6.5000", "5.5000", "1:40", "0"]
     assert rows["bbb"].split()[:7] == ["bbb", "failed", "4/9", "6.5000", "5.5000", "1:05", "0"] and rows["bbb"].endswith("n2: rank 3 failed")
     assert rows["ccc"].split()[:3] == ["ccc", "stopped", "7/-"]
+    assert rows["eee"].split() == ["eee", "stopped", "4/9", "6.5000", "5.5000", "0:10", "0"], "it was started again after that failure"
     assert rows["ddd"].startswith("* ddd") and rows["ddd"].split()[2] == "running" and "0:10" in rows["ddd"]
     assert text[-1] == "* the one that `current` names on n1, whose files these are"
     assert text[1].startswith("* ddd") and "stray" not in "".join(text)

@@ -59,6 +59,16 @@ def test_who_does_not_come_is_named(fleet):
     assert fleet.c.verdict == "not ready within 600 s (times.form): n1 (preparing), n2 (never heard)"
 
 
+def test_who_leaves_before_the_start_is_not_started_with_and_named(fleet):
+    fleet.say("n0", generation=0, phase="ready")
+    fleet.say("n2", generation=0, phase="ready")
+    fleet.say("n2", phase="preparing", leaving="its machine shuts down")
+    fleet.say("n1", generation=0, phase="ready")
+    fleet.wait(604, quiet=["n2"])
+    assert (fleet.c.phase, fleet.c.code, fleet.c.restarts) == ("done", 1, 0)
+    assert fleet.c.verdict == "not ready within 600 s (times.form): n2 (silent: its machine shuts down)"
+
+
 def test_a_node_that_cannot_ends_the_run_at_once(fleet):
     fleet.say("n1", generation=0, phase="unable", reason="no room")
     fleet.c.tick()
@@ -84,7 +94,7 @@ def test_the_first_failure_is_the_culprit_and_each_node_is_noted_once(fleet):
     fleet.running()
     fleet.time += 1.5
     fleet.say("n1", failed={"rank": 1, "reason": "rank 1 failed: x"})
-    assert (fleet.c.phase, fleet.c.cause) == ("stopping", "n1: rank 1 failed: x")
+    assert (fleet.c.phase, fleet.c.cause, fleet.c.culprit["words"]) == ("stopping", "n1: rank 1 failed: x", "n1: rank 1 failed: x")
     fleet.say("n1", phase="exited", rc=1, reason="torchrun exited 1")
     fleet.say("n2", phase="exited", rc=1, reason=None)
     assert [(one["node"], one["rank"], one["reason"]) for one in fleet.c.order] == [
@@ -560,6 +570,18 @@ def test_a_stop_that_saves():
     assert fleet.c.phase == "stopping"
     fleet.wait(15)
     assert fleet.c.phase == "done"
+
+
+def test_ranks_that_hang_are_not_waited_for_to_save():
+    fleet = Fleet(config(stop_saves=True, max_restarts=1))
+    fleet.running()
+    fleet.wait(1803)
+    assert fleet.c.phase == "dumping"
+    fleet.c.stop("ann")
+    assert (fleet.c.phase, fleet.c.view()["save"], fleet.c.culprit["node"]) == ("stopping", False, "")
+    assert fleet.c.culprit["words"].endswith("A stop was asked for by ann before all ranks had told where they stand")
+    fleet.stopped()
+    assert (fleet.c.phase, fleet.c.code, fleet.c.verdict) == ("done", 3, "stopped: asked for by ann")
 
 
 def test_who_has_saved_and_gone_is_no_failure():

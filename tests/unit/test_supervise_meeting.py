@@ -10,10 +10,12 @@ import subprocess
 import time
 
 import pytest
-from supervise import config, link, processes
+from supervise import config, hub, link, processes
 from supervise.door import encoded
+from supervise.nodes import checked
 
 from rehearsal.supervisors import PROGRAM, PYTHON, Cluster, until
+from tests.unit import supervise_tools as tools
 
 LONG = {"iterations": 1000}
 
@@ -158,6 +160,55 @@ def test_a_node_that_was_not_there_when_the_run_was_stopped_hears_of_it(cluster)
     assert not two.jobs("n1")
 
 
+def test_who_is_ready_and_shuts_down_is_not_started_with(cluster, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\necho stopping\nexit 1\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    three = cluster(nodes=3, times={"lost": 60})
+    three.start("n0", "n1")
+    three.start("n2", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
+    # Of n1 nothing is heard yet: all others wait for it.
+    three.kill("n1", signal.SIGSTOP)
+    three.until(lambda told: told["nodes"]["phases"].get("ready", 0) >= 2)
+    three.kill("n2", signal.SIGTERM)
+    assert three.end("n2") == [0]
+    three.kill("n1", signal.SIGCONT)
+    three.until(lambda told: told["nodes"]["phases"] == {"ready": 2, "preparing": 1})
+    three.start("n2")
+    assert three.training(2)["generation"] == 0
+    stopped(three)
+
+
+def test_a_hub_waits_for_who_has_not_heard_of_the_end(tmp_path, monkeypatch):
+    """Also one that comes back after the end, which has heard nobody yet."""
+    def waits(kept_before, *reports):
+        settings = tools.config(run_dir=str(tmp_path), times={"lost": 3600})
+        (tmp_path / "supervise").mkdir(exist_ok=True)
+        (tmp_path / "supervise/state.json").write_text(json.dumps(kept_before))
+
+        async def play():
+            meeting = hub.Hub(settings, b"", "e1")
+            c = meeting.coordinator
+            for name, aware in reports:
+                c.report(name, "i1", checked({"generation": 0, "phase": "stopped", "seen": 1, "epoch": "e1"}))
+                c.stop("ann")
+                if aware:
+                    c.report(name, "i1", checked({"generation": 0, "phase": "stopped", "seen": c.version, "epoch": "e1"}))
+            end = asyncio.ensure_future(meeting.run())
+            await asyncio.wait([end], timeout=1.5)
+            end.cancel()
+            return not end.done()
+
+        return asyncio.run(play())
+
+    assert waits({}, ("n1", False))
+    assert not waits({}, ("n1", True))
+    over = {"version": 1, "run": "r1", "phase": "done", "code": 3, "verdict": "stopped", "stop_asked": "ann"}
+    assert waits(over)
+    assert waits(over, ("n1", True))
+    assert not waits(over, *((name, True) for name in ("n0", "n1", "n2")))
+
+
 def test_a_node_that_never_comes(cluster):
     two = cluster(times={"form": 8}).start("n0")
     assert two.end("n0") == [1]
@@ -259,6 +310,14 @@ def test_a_supervisor_of_an_earlier_launch_and_a_second_one(cluster, tmp_path):
     second = subprocess.run([PYTHON, str(PROGRAM), "run", str(two.config("n1"))], capture_output=True, text=True, check=False)
     assert second.returncode == 2 and "Another supervisor of run" in second.stderr
     stopped(two)
+
+
+def test_a_supervisor_that_fails_itself_is_no_run_that_failed(cluster):
+    two = cluster()
+    (two.folder / "n0/supervise/state.json").write_text(json.dumps({"version": 1, "run": two.run, "generation": "many"}))
+    two.start("n0")
+    assert two.end("n0") == [6]
+    assert "Traceback" in two.said("n0") and "'many'" in two.said("n0")
 
 
 def test_a_port_that_is_taken(cluster):

@@ -13,6 +13,7 @@ import getpass
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Sequence
 
@@ -23,6 +24,9 @@ from supervise import evidence, kept
 from supervise.ask import ask
 from supervise.config import Config, ConfigError, load
 from supervise.supervisor import Supervisor, alone, say
+
+#: exit status of a supervisor that failed itself
+BROKEN = 6
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -74,7 +78,10 @@ def main(words: Sequence[str]) -> int:
             return 4
         print(f"supervise: {error}", file=sys.stderr)
         return 2
-    return 1
+    except Exception:
+        # Python's own status for this is 1, which is a run that failed.
+        traceback.print_exc()
+    return BROKEN
 
 
 if __name__ == "__main__":

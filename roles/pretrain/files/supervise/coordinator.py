@@ -149,6 +149,9 @@ class Coordinator:
         self._event("stop", who=why)
         if self.phase == FORMING:
             self._end(STOPPED, self._stop_words())
+        elif self.phase == DUMPING:
+            # Those that hang save nothing. Who it is cannot be told by a part of the stacks.
+            self._fail("", f"{self.cause}. A stop was asked for by {why} before all ranks had told where they stand", None, ends=True)
         elif self.phase != STOPPING:
             self._go(STOPPING, f"a stop was asked for by {why}")
 
@@ -273,20 +276,21 @@ class Coordinator:
         noted = any(one["generation"] == self.generation and one["node"] == name for one in self.order)
         if self.phase not in (RUNNING, DUMPING, STOPPING) or (noted and not ends):
             return
-        entry = {"at": round(self.now() - self.began, 3), "generation": self.generation, "node": name, "rank": rank, "reason": reason}
+        # Nobody is to look at the node of one that only noticed.
+        who = f"{name} lost a peer, and who is at fault is not known" if name and phases.suffers(reason) else name
+        entry = {"at": round(self.now() - self.began, 3), "generation": self.generation, "node": name, "rank": rank, "reason": reason,
+                 "words": f"{who}: {reason}" if who else reason}
         self.order.append(entry)
         self._event("failure", **entry)
         if self.phase == RUNNING or ends:
             self.culprit = entry
-            # Nobody is to look at that one's node: it only noticed.
-            words = f"{name} lost a peer, and who is at fault is not known" if name and phases.suffers(reason) else name
-            self._go(STOPPING, f"{words}: {reason}" if words else reason)
+            self._go(STOPPING, entry["words"])
         elif self.saving_stop:
             # The others would wait for it in their save.
             self.culprit, self.since, self.version = entry, self.now(), self.version + 1
         elif self._suffers() and not phases.suffers(reason):
             # Heard later, as its node looked later, or was lost; the one before suffered from it.
-            self.culprit, self.cause = entry, f"{name}: {reason}"
+            self.culprit, self.cause = entry, entry["words"]
 
     def _suffers(self) -> bool:
         """Whether this generation is being stopped for the words of one that only lost its peers: who is at fault may still be heard of."""

@@ -26,6 +26,8 @@ class Hub(Door):
         self._state = os.path.join(config.folder, "state.json")
         before = kept.read(self._state)
         self.coordinator = Coordinator(config, time.monotonic, epoch, before if before.get("run") == config.run else {})
+        #: the run was over before this life of the hub, which has heard nobody yet
+        self._after_the_end = self.coordinator.phase == DONE
         self.guests: dict[str, Guest] = {}
         #: those that hang up because they heard nothing, and call again
         self._back: set[Guest] = set()
@@ -37,7 +39,7 @@ class Hub(Door):
     async def run(self) -> None:
         """Go on until the run is over and everybody knows, also one who was not there in that moment: it would wait for a hub."""
         done, c = 0.0, self.coordinator
-        while not done or (time.monotonic() - done < self.config.times.lost and (self.guests or c.nodes.unaware(c.epoch, c.version))):
+        while not done or (time.monotonic() - done < self.config.times.lost and (self.guests or c.nodes.unaware(c.epoch, c.version, self._after_the_end))):
             self.look()
             if c.phase == DONE and self._sent == c.version and not done:
                 done = time.monotonic()
@@ -117,7 +119,7 @@ class Hub(Door):
         self._back.discard(guest)
 
     async def asked(self, ask: dict[str, Any]) -> dict[str, Any]:
-        """Status, or a stop, which is answered when it is on the disk."""
+        """Status, or a stop, which is answered when it is on the disk, or after 10 s when the disk does not answer: it is under way all the same."""
         c = self.coordinator
         if ask.get("what") == "stop":
             c.stop(str(ask.get("who") or "somebody"))

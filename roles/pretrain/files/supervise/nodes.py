@@ -107,9 +107,10 @@ class Nodes:
         self.heard[name] = now
         self.heard.move_to_end(name)
 
-    def unaware(self, epoch: str, version: int) -> list[str]:
-        """Those that have not heard how it stands, of those that were heard and do not leave by themselves."""
-        return [name for name, report in self.reports.items() if not report["leaving"] and (report["epoch"] != epoch or report["seen"] < version)]
+    def unaware(self, epoch: str, version: int, unheard: bool) -> list[str]:
+        """Those that have not heard how it stands and do not leave by themselves; with `unheard` also those that nothing was heard of."""
+        return [name for name in (self.names if unheard else self.reports) if name not in self.reports or not self.reports[name]["leaving"] and (
+            self.reports[name]["epoch"] != epoch or self.reports[name]["seen"] < version)]
 
     def silent(self, now: float, limit: float) -> list[str]:
         """Those that were not heard for so long, or whose connection is closed; the longest silent first."""
@@ -133,8 +134,11 @@ class Nodes:
         return now - self.heard[name] > limit or now > self.deadlines.get(name, now)
 
     def state(self, name: str, now: float, limit: float) -> str:
-        """Phase of a node in words, or that it is silent."""
-        return "never heard" if name not in self.reports else "silent" if self.is_lost(name, now, limit) else self.phase(name)
+        """Phase of a node in words, or that it is silent; and why it leaves, where it said so."""
+        if name not in self.reports:
+            return "never heard"
+        leaves = self.reports[name]["leaving"]
+        return ("silent" if self.is_lost(name, now, limit) else self.phase(name)) + (f": {leaves}" if leaves else "")
 
     def lost_words(self, name: str, limit: float) -> str:
         """How a node was lost."""

@@ -9,7 +9,7 @@ import signal
 import time
 from typing import Any, Sequence
 
-from supervise import kept, link
+from supervise import kept, link, nodes
 from supervise.children import Children
 from supervise.config import Config, ConfigError
 from supervise.door import Door, Local
@@ -134,7 +134,8 @@ class Supervisor:
         _, state = await self.children.run(["systemctl", "is-system-running"], 5.0)
         who = f"SIGTERM at the supervisor of {self.config.node}"
         if shuts_down(state):
-            self.member.set(leaving="its machine shuts down")
+            # One that is ready is not any more: nobody starts with it.
+            self.member.set(leaving="its machine shuts down", **({} if self.member.lives else {"phase": nodes.PREPARING}))
             await self._alone("its machine shuts down", 0)
             return
         say("SIGTERM: asking for a stop of the run")
