@@ -38,7 +38,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(transfers), of each node a list of C(source) and C(files); C(given), of each node the files that others get from it; and C(lost), the files that no node has.
+  description: >-
+    C(transfers), of each node a list of C(source) and C(files); C(given), of each node the files that others get from it; and C(lost), the
+    files that no node has.
   type: dict
 """
 

@@ -15,8 +15,8 @@ def keep(folder, verdict):
     (folder / "play.yml").write_text(json.dumps([{"hosts": "ascend_nodes", "gather_facts": False, "tasks": [tasks], "vars": given}]), encoding="utf-8")
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "COLUMNS": "300",
                    "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
-    done = subprocess.run(["ansible-playbook", str(folder / "play.yml"), "-i", str(folder / "hosts")], cwd=ROOT, env=environment, capture_output=True, text=True,
-                          check=False)
+    words = ["ansible-playbook", str(folder / "play.yml"), "-i", str(folder / "hosts")]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     return " ".join(done.stdout.split())
 
