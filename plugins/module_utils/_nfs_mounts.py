@@ -48,6 +48,17 @@ def mounted(mountinfo: str, path: str) -> Mounted | None:
     return found
 
 
+def places(mountinfo: str, source: str) -> list[str]:
+    """Where a source of NFS is mounted."""
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        words, more = before.split(), after.split()
+        if len(words) >= 6 and len(more) >= 2 and Mounted(more[0], more[1], "").is_nfs_of(source):
+            found.append(words[4])
+    return found
+
+
 def own_lines(fstab: str) -> list[Line]:
     """Read the lines of our block."""
     lines, ours = [], False
@@ -174,9 +185,7 @@ class Client:
                 self.errors.append(f"{path}: found {' '.join(now)} mounted there, which this project did not make; expected nothing, or "
                                    f"nfs4 {wanted.source}. Unmount it, or set other paths")
                 continue
-            if os.path.realpath(path) != path:
-                self.errors.append(f"{path} leads through a link to {os.path.realpath(path)}; expected a path without links, since a mount would follow "
-                                   "one that another user made. Set the variable of that path to the place itself")
+            if self._leads_elsewhere(path):
                 continue
             if now is None and os.path.isdir(path) and os.listdir(path):
                 self.hidden.append(path)
@@ -194,12 +203,36 @@ class Client:
             except Exception as error:  # whatever kept it from being made, the other folders are looked at all the same
                 self.errors.append(f"{path} cannot be made: {error}")
                 continue
-            self._mount_one(wanted)
+            # Once more: it may lie in a folder of the user's, and the server was waited for.
+            if not self._leads_elsewhere(path):
+                self._mount_one(wanted)
         self._record()
+
+    def _leads_elsewhere(self, path: str) -> bool:
+        place = os.path.realpath(path)
+        if place != path:
+            self.errors.append(f"{path} leads through a link to {place}; expected a path without links, since a mount would follow "
+                               "one that another user made. Set the variable of that path to the place itself")
+        return place != path
+
+    def _undone(self, wanted: Line) -> bool:
+        """Whether what was mounted lies elsewhere, since a link was put there in the same moment; it is taken away from there."""
+        now = self._at(wanted.path)
+        if now is not None and now.is_nfs_of(wanted.source):
+            return False
+        ours = {line.path for line in self._lines.values()}
+        strayed = [path for path in places(self._read("/proc/self/mountinfo"), wanted.source) if path not in ours]
+        undone = [self._limited("umount", path)[0] == 0 for path in strayed]
+        self.errors.append(f"{wanted.path} was made a link while {wanted.source} was mounted there, so that the mount came to lie at "
+                           f"{', '.join(strayed) or 'a place that cannot be told'}; it was {'undone' if strayed and all(undone) else 'NOT undone'}. "
+                           "Look who did that: only the training user and root can")
+        return True
 
     def _mount_one(self, wanted: Line) -> None:
         # bg and its endless retries are for the boot; here an answer is wanted.
         status, _, said = self._limited("mount", "-t", "nfs4", "-o", f"{wanted.options},fg,retry=0", wanted.source, wanted.path)
+        if status == 0 and self._undone(wanted):
+            return
         if status == 0:
             self._lines[wanted.path] = wanted
             self.changes.append(f"{wanted.path} mounted")

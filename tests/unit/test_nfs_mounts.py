@@ -74,7 +74,7 @@ class Node:
         if words[4] == "umount":
             del self.mounts[words[-1]]
         if words[4] == "mount":
-            self.mounts[words[-1]] = (words[6], words[-2], "ro" if ",ro," in words[8] else "rw")
+            self.mounts[os.path.realpath(words[-1])] = (words[6], words[-2], "ro" if ",ro," in words[8] else "rw")
         return 0, "", ""
 
     def read(self, name: str) -> str:
@@ -209,6 +209,48 @@ def test_files_that_a_mount_hides_are_said_and_a_link_is_refused(tmp_path: Path)
     client = node.mount({"path": str(tmp_path / "link"), "access": "ro"})
     assert "leads through a link" in client.errors[0]
     assert node.ran == []
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_is_not_mounted_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign, folder = tmp_path / "foreign", tmp_path / "d"
+    foreign.mkdir()
+    folder.mkdir()
+    node = Node()
+
+    def swap(*_: object) -> bool:
+        folder.rmdir()
+        folder.symlink_to(foreign)
+        return True
+
+    node.client._reach = swap
+    client = node.mount({"path": str(folder), "access": "ro"})
+    assert f"{folder} leads through a link to {foreign}" in client.errors[0]
+    assert not [command for command in node.ran if "mount" in command] and node.mounts == {} and node.fstab == SITE
+
+
+def test_a_mount_that_a_link_led_elsewhere_is_undone(tmp_path: Path) -> None:
+    foreign, folder = tmp_path / "foreign", tmp_path / "d"
+    foreign.mkdir()
+    folder.mkdir()
+    other = {"/other": ("nfs4", "10.0.0.1:/other", "ro")}
+    for told, answer in (("it was undone", {}), ("it was NOT undone", {"umount": (32, "", "busy")})):
+        node = Node(other)
+        node.answers = answer
+        run, looked = node.client._run, []
+
+        def swap(words: Sequence[str], run: Any = run, looked: list[int] = looked) -> tuple[int, str, str]:
+            if words[4] == "mount" and not looked:
+                looked.append(1)
+                folder.rmdir()
+                folder.symlink_to(foreign)
+            return run(words)
+
+        node.client._run = swap
+        client = node.mount({"path": str(folder), "access": "ro"})
+        assert f"so that the mount came to lie at {foreign}; {told}" in client.errors[0] and client.changes == []
+        assert (node.mounts == other) == (told == "it was undone") and node.fstab == SITE
+        folder.unlink()
+        folder.mkdir()
 
 
 def test_proving_asks_as_the_user() -> None:
