@@ -28,10 +28,10 @@ class Member:
         self.name, self.life = name, f"{name}.{life}"
         self.generation, self.phase, self.seen, self.epoch, self.rc, self.failed = -1, "preparing", 0, "", None, None
         self.job, self.job_epoch = None, ""  # generation of the job that lives
-        self.views, self.reports, self.here = [], [], True
+        self.views, self.reports, self.here, self.leaving = [], [], True, None
 
     def report(self, whole):
-        return {"generation": self.generation, "phase": self.phase, "seen": self.seen, "epoch": self.epoch, "rc": self.rc, "failed": self.failed,
+        return {"leaving": self.leaving, "generation": self.generation, "phase": self.phase, "seen": self.seen, "epoch": self.epoch, "rc": self.rc, "failed": self.failed,
                 "whole": sorted(whole)}
 
     def obey(self, view):
@@ -40,6 +40,8 @@ class Member:
         if self.job is not None:
             if (view["generation"], view["epoch"]) != (self.job, self.job_epoch) or view["phase"] not in ("running", "dumping"):
                 self.phase = "stopping"
+        elif self.leaving:
+            pass
         elif view["phase"] == "forming" and view["generation"] != self.generation:
             self.generation, self.phase, self.rc, self.failed = view["generation"], "preparing", None, None
         elif view["phase"] == "running" and view["generation"] == self.generation and self.phase == "ready":
@@ -51,20 +53,25 @@ class Member:
 class Orders(RuleBasedStateMachine):
     """All that may happen."""
 
-    @initialize(stops=st.booleans(), runs=st.integers(0, 4), late=st.sampled_from([None, *NAMES]))
-    def begin(self, stops, runs, late):
+    @initialize(stops=st.booleans(), runs=st.integers(0, 4), late=st.sampled_from([None, *NAMES]), leaves=st.sampled_from([None, *NAMES]))
+    def begin(self, stops, runs, late, leaves):
         self.time, self.life, self.epochs = 0.0, 0, 1
         self.config = config(max_restarts=MOST, stop_saves=stops, times=TIMES)
         self.c = Coordinator(self.config, lambda: self.time, "e1", {})
         self.members = {name: Member(name, 0) for name in NAMES}
         self.sent, self.stop_asked, self.top = 0, False, 0
         self.whole = {name: set() for name in NAMES}
+        self.runs_with = None  # the generation that runs
         #: restarts since the coordinator heard of a new checkpoint
         self.idle, self.seen_restarts, self.seen_best = 0, 0, 0
         self.were_ready = set()
         self.publish()
         if runs:
             self.settle(3, [name for name in NAMES if name != late])
+        if leaves and leaves != late:
+            self.machine_shuts_down(leaves)
+            self.hub_reads(leaves)
+            self.settle(1, [name for name in NAMES if name != leaves])
 
     # the network
 
@@ -76,6 +83,9 @@ class Orders(RuleBasedStateMachine):
             self.idle, self.seen_best = 0, self.c.best
         if self.c.restarts > self.seen_restarts:
             self.idle, self.seen_restarts = self.idle + 1, self.c.restarts
+        if self.c.phase == "running" and self.c.generation != self.runs_with:
+            self.runs_with = self.c.generation
+            assert not [name for name in NAMES if self.c.nodes.reports[name]["leaving"]], "started with one that had said that it leaves"
         if self.c.version != self.sent:
             self.sent = self.c.version
             for member in self.members.values():
@@ -108,7 +118,7 @@ class Orders(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def becomes_ready(self, name):
         member = self.members[name]
-        if member.phase == "preparing" and member.generation >= 0:
+        if member.phase == "preparing" and member.generation >= 0 and not member.leaving:
             self.gets_ready(member)
             self.beat(name)
 
@@ -134,6 +144,20 @@ class Orders(RuleBasedStateMachine):
         member.views, member.reports = [], []
         self.c.gone(name, member.life)
         self.publish()
+
+    @rule(name=st.sampled_from(NAMES))
+    def hangs_up_to_call_again(self, name):
+        """It says so, and is no supervisor that died."""
+        self.members[name].views, self.members[name].reports = [], []
+
+    @rule(name=st.sampled_from(NAMES))
+    def machine_shuts_down(self, name):
+        """Its supervisor says that it leaves, and ends its job."""
+        member = self.members[name]
+        if not member.here or member.leaving:
+            return
+        member.leaving, member.phase = "its machine shuts down", "preparing" if member.job is None else "stopping"
+        self.beat(name)
 
     @rule(name=st.sampled_from(NAMES))
     def machine_dies(self, name):
@@ -242,7 +266,7 @@ class Orders(RuleBasedStateMachine):
                 member.views.append(self.c.view())
                 while member.views:
                     self.member_reads(name)
-                if member.phase == "preparing" and member.generation >= 0:
+                if member.phase == "preparing" and member.generation >= 0 and not member.leaving:
                     self.gets_ready(member)
                 if member.phase == "stopping":
                     member.job, member.phase, member.rc = None, "stopped", -15
@@ -256,7 +280,7 @@ class Orders(RuleBasedStateMachine):
     def all_goes_well_for_a_while(self, rounds, but):
         names = [name for name in NAMES if name not in but]
         for name in names:
-            if not self.members[name].here:
+            if not self.members[name].here or self.members[name].leaving:
                 self.supervisor_comes_back(name)
         self.settle(rounds, names)
 
@@ -266,7 +290,7 @@ class Orders(RuleBasedStateMachine):
             return
         self.stop(0)
         for name in NAMES:
-            if not self.members[name].here:
+            if not self.members[name].here or self.members[name].leaving:
                 self.supervisor_comes_back(name)
         for _ in range(30):
             self.settle(4)
@@ -278,5 +302,5 @@ class Orders(RuleBasedStateMachine):
         assert all(member.job is None and member.phase in AT_REST for member in self.members.values())
 
 
-Orders.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None, derandomize=True)
+Orders.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None, derandomize=True)
 TestOrders = Orders.TestCase

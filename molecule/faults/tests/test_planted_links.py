@@ -149,7 +149,14 @@ def test_a_run_leads_root_nowhere(site, untouched):
 
 
 def test_the_whole_site_leads_root_nowhere(site, untouched):
-    """All of them at once."""
+    """All of them at once, and no place that the user can write is left out."""
+    planned = {folder for some, _ in CASES.values() for folder in some} | {M, RUNS, FOLDER}
+    for node in site.nodes:
+        writable = as_user(site, node, f"find {W} ~ascend -xdev -mindepth 1 -maxdepth 1 -type d -writable; find / -xdev -maxdepth 2 -type d -writable "
+                                       f"-not -path '/proc*' -not -path '/dev*' -not -path '/tmp*' -not -path '/var/tmp*' -not -path '/run*'").split()
+        home = as_user(site, node, "echo ~").strip()
+        known = {folder.replace("~ascend", home) for folder in planned} | {home}
+        assert {place for place in writable if not any(f"{one}/".startswith(f"{place}/") for one in known)} == set(), "the user can write there: extend CASES"
     folders = sorted({folder for some, _ in CASES.values() for folder in some} | {f"{M}/ckpt"}, key=lambda path: -path.count("/"))
     files = sorted({path for _, some in CASES.values() for path in some} | {f"{RUNS}/*/*"})
     for node in site.nodes:
