@@ -144,9 +144,11 @@ def _of_restarts(status: Mapping[str, Any]) -> list[str]:
     skew, restarts = status.get("skew"), int(status.get("restarts") or 0)
     lines = [f"The first and the last {skew['of'][:-1]} began within {duration(skew['seconds']) if skew['seconds'] >= 60 else str(skew['seconds']) + ' s'} "
              f"of each other ({skew['first']}, {skew['last']})."] if skew else []
+    last = (status.get("culprit") or {}).get("words")
     if restarts:
-        last = (status.get("culprit") or {}).get("words")
         lines.append(f"It was started again {restarts} time{'' if restarts == 1 else 's'}" + (f"; the last failure: {last}." if last else "."))
+    elif last and status.get("code") == 3:
+        lines.append(f"Before the stop it had failed: {last}.")
     return lines
 
 

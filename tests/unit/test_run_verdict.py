@@ -64,6 +64,9 @@ def test_a_success_after_restarts_says_so():
 def test_the_last_failure_of_a_run_that_was_stopped_is_not_the_stop():
     verdict = judge(status(3, restarts=1, cause="stopped: asked for by me", order=[failure("n2", "rank 3 failed", 3)]))
     assert verdict["message"].endswith("It was started again 1 time; the last failure: n2: rank 3 failed.")
+    # Stopped before it could begin again.
+    verdict = judge(status(3, cause="stopped: asked for by me", order=[failure("n2", "rank 3 failed", 3)]))
+    assert verdict["message"].endswith("Before the stop it had failed: n2: rank 3 failed.") and verdict["culprit"] == ""
 
 
 def test_an_end_is_known_again():

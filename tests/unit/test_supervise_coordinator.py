@@ -545,6 +545,14 @@ def test_a_stop_while_forming(fleet):
     assert fleet.c.stop_asked == "ann"
 
 
+def test_a_start_that_never_was_is_not_counted(fleet):
+    fleet.running()
+    fail_and_stop(fleet)
+    assert fleet.c.phase == "forming"
+    fleet.c.stop("ann")
+    assert (fleet.c.phase, fleet.c.restarts, fleet.c.culprit["words"]) == ("done", 0, "n1: x")
+
+
 @pytest.mark.parametrize("phase", ["running", "dumping", "stopping"])
 def test_a_stop_in_other_states(fleet, phase):
     fleet.running(whole=[7])
@@ -631,10 +639,10 @@ def test_a_hub_that_was_started_anew_goes_on_with_the_next_generation(fleet):
     assert second.c.phase == "stopping", "nobody has been heard yet"
     second.all(generation=0, phase="stopped", whole=[5])
     second.c.tick()
-    assert (second.c.phase, second.c.generation, second.c.restarts, second.c.strikes) == ("forming", 1, 1, 1)
+    assert (second.c.phase, second.c.generation, second.c.restarts, second.c.strikes) == ("forming", 1, 0, 1)
     second.wait(30)
     second.ready()
-    assert (second.c.phase, second.c.view()["load"]) == ("running", 5)
+    assert (second.c.phase, second.c.view()["load"], second.c.restarts) == ("running", 5, 1)
     third = anew(second)
     third.all(generation=1, phase="stopped", whole=[5])
     third.c.tick()

@@ -194,6 +194,7 @@ class Coordinator:
             # What lies there beyond it is damaged: the next whole one is new.
             self.best = self.load
             self._event("load", iteration=self.load, beginning=not self.load)
+        self.restarts += self.ran
         self.ran, self.rose, self._frozen = True, False, 0.0
         self.pace.begin(now, self.load)
         self._stacks = {}
@@ -253,7 +254,6 @@ class Coordinator:
         elif self.strikes > most:
             self._end(FAILED, f"{self.cause}. Gave up: {self.strikes} starts in a row brought no new checkpoint (pretrain_max_restarts is {most})")
         else:
-            self.restarts += 1
             self._next(now, min(self.times.backoff * 2 ** self.strikes, LONGEST_BACKOFF))
 
     # the steps
