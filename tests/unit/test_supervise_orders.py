@@ -31,8 +31,8 @@ class Member:
         self.views, self.reports, self.here, self.leaving = [], [], True, None
 
     def report(self, whole):
-        return {"leaving": self.leaving, "generation": self.generation, "phase": self.phase, "seen": self.seen, "epoch": self.epoch, "rc": self.rc, "failed": self.failed,
-                "whole": sorted(whole)}
+        return {"generation": self.generation, "phase": self.phase, "seen": self.seen, "epoch": self.epoch, "rc": self.rc, "failed": self.failed,
+                "leaving": self.leaving, "whole": sorted(whole)}
 
     def obey(self, view):
         """Returns whether it started a job."""
