@@ -1,6 +1,7 @@
 """Stacks as data: what every file has to say, where it was read, and that a further one is nothing but a file."""
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.cluster.plugins.filter.known_sha256 import known_sha256
 from ansible_collections.ascend.cluster.plugins.filter.stack_data import stack_data
 from ansible_collections.ascend.cluster.plugins.module_utils import _plan, _stack_data
+from preprocess_data import __main__ as preprocessor
 
 from tests import stacks
 
@@ -75,6 +77,9 @@ def test_a_stack_fits_itself(name: str) -> None:
     assert drivers[stack["cann"]["version"]]["fits"] and all(row.keys() == {"fits", "fails"} for row in drivers.values())
     assert stack["tokenizer"]["option"] in ("tokenizer-name-or-path", "tokenizer-model")
     assert stack["tokenizer"]["type"] in stack["options"]["choices"]["tokenizer-type"]
+    check = ast.parse((ROOT / "roles/tokenizer/files/check_tokenizer.py").read_text(encoding="utf-8"))
+    known = next(ast.literal_eval(node.value) for node in check.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FROM_PRETRAINED")
+    assert set(stack["tokenizer"]["from_pretrained"]) <= set(known)
     known = {word for kind, words in stack["options"].items() if kind != "of" for word in (words.split() if isinstance(words, str) else words)}
     for variable, value in stack["plan"].items():
         assert value is False or variable.replace("_", "-") in known, variable
@@ -126,7 +131,7 @@ def third(tmp_path: Path) -> Path:
     """A stack that nobody has: current with other sources, versions, folders, names of archives, options and rules."""
     stack = {part: yaml.safe_load((ROOT / f"stacks/current{part}.yml").read_text(encoding="utf-8")) for part in ("", "_rules", "_options")}
     stack[""].update(folder="/third", hooks=["failures"], deterministic_arguments={"be-deterministic": True}, tokenizer={
-        "type": "ThirdTokenizer", "option": "tokenizer-model"})
+        "type": "ThirdTokenizer", "option": "tokenizer-model", "from_pretrained": ["use_fast", "trust_remote_code"]})
     stack[""]["sources"]["megatron"].update(url="https://third.example/megatron.git", commit="3" * 40)
     stack[""]["environment"].update(name="third", python="3.12", imports=["torch"])
     stack[""]["cann"] = {"version": "10.0.0", "layouts": [{
@@ -142,20 +147,30 @@ def third(tmp_path: Path) -> Path:
     return tmp_path / "third.yml"
 
 
+def argv_of(path: str, name: str) -> str:
+    """The words of a task by which a role starts a program."""
+    task = next(task for task in yaml.safe_load((ROOT / "roles" / path).read_text(encoding="utf-8")) if name in task["name"])
+    return str(next(value for module, value in task.items() if module in ("ascend.cluster.attempt", "ansible.builtin.command"))["argv"])
+
+
 def test_a_third_stack_is_its_files_and_no_code(third: Path, tmp_path: Path) -> None:
     """The roles' own defaults give what the third stack says."""
     wanted = ["megatron_url", "megatron_version", "cluster_megatron_dir", "cluster_env_file", "cluster_conda_env_dir", "conda_env_python_version",
-              "conda_env_import_modules", "cann_toolkit_src", "cann_toolkit_kernels_src", "cann_toolkit_set_env", "cann_toolkit_kernels_info", "plan_argv"]
-    roles = [ROOT / f"roles/{role}/{part}/main.yml" for role in ("cluster", "plan", "cann_toolkit", "conda_env", "megatron") for part in ("defaults", "vars")]
-    given = {"cluster_stack": str(third), "cluster_project_dir": str(ROOT), "ansible_facts": {"architecture": "aarch64"}}
+              "conda_env_import_modules", "cann_toolkit_src", "cann_toolkit_kernels_src", "cann_toolkit_set_env", "cann_toolkit_kernels_info", "plan_argv",
+              "preprocess", "check"]
+    roles = [ROOT / f"roles/{role}/{part}/main.yml" for role in ("cluster", "plan", "cann_toolkit", "conda_env", "megatron", "dataset") for part in ("defaults", "vars")]
+    given: dict[str, Any] = {"cluster_stack": str(third), "cluster_project_dir": str(ROOT), "ansible_facts": {"architecture": "aarch64"}}
+    given["__tokenizer_check"] = "program"
+    programs = {"preprocess": argv_of("dataset/tasks/configure.yml", "Preprocess the texts"), "check": argv_of("tokenizer/tasks/verify.yml", "Compare the ids")}
     content = "{{ {" + ", ".join(f"'{name}': {name}" for name in wanted) + "} | to_json }}"
     copy = {"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / "out.json")}}
-    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars_files": list(map(str, roles)), "tasks": [copy]}]))
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": programs, "vars_files": list(map(str, roles)),
+                                                    "tasks": [copy]}]))
     done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-e", json.dumps(given)], cwd=ROOT, capture_output=True, text=True, check=False,
                           env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")})
     assert done.returncode == 0, done.stdout + done.stderr
     out = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-    argv = out.pop("plan_argv")
+    argv, preprocess, check = out.pop("plan_argv"), out.pop("preprocess"), out.pop("check")
     assert out == {
         "megatron_url": "https://third.example/megatron.git", "megatron_version": "3" * 40, "cluster_megatron_dir": "/opt/ascend-cluster/third/Megatron-LM",
         "cluster_env_file": "/opt/ascend-cluster/third/env.sh", "cluster_conda_env_dir": "/opt/ascend-cluster/conda/envs/third",
@@ -165,6 +180,9 @@ def test_a_third_stack_is_its_files_and_no_code(third: Path, tmp_path: Path) -> 
     assert argv[argv.index("--transformer-impl") + 1] == "third"
     assert argv[argv.index("--tokenizer-type") + 1] == "ThirdTokenizer"
     assert "--be-deterministic" in argv and "--moe-grouped-gemm" not in argv and "--moe-train-capacity-factor" not in argv
+    taken = preprocessor.arguments(preprocess[preprocess.index("--input"):])
+    assert (taken.tokenizer_type, taken.tokenizer_name_or_path) == ("ThirdTokenizer", "/opt/ascend-cluster/third/Megatron-LM/model_from_hf/Mixtral-8x7B")
+    assert check[check.index("--from-pretrained") + 1] == "use_fast,trust_remote_code"
 
 
 def test_its_rules_are_those_of_its_file(third: Path) -> None:
