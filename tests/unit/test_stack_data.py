@@ -133,7 +133,7 @@ def third(tmp_path: Path) -> Path:
     stack[""].update(folder="/third", hooks=["failures"], deterministic_arguments={"be-deterministic": True}, tokenizer={
         "type": "ThirdTokenizer", "option": "tokenizer-model", "from_pretrained": ["use_fast", "trust_remote_code"]})
     stack[""]["sources"]["megatron"].update(url="https://third.example/megatron.git", commit="3" * 40)
-    stack[""]["environment"].update(name="third", python="3.12", imports=["torch"])
+    stack[""]["environment"].update(name="third", python="3.12", imports=["torch"], constraints="/srv/third/constraints.txt")
     stack[""]["cann"] = {"version": "10.0.0", "layouts": [{
         "from": "10", "toolkit": "third_{version}_{arch}.run", "kernels": "third-ops_{version}.run", "home": "{path}/third-{version}",
         "latest": "{path}/third-{version}", "kernels_info": "{arch}/third.info"}]}
@@ -156,9 +156,11 @@ def argv_of(path: str, name: str) -> str:
 def test_a_third_stack_is_its_files_and_no_code(third: Path, tmp_path: Path) -> None:
     """The roles' own defaults give what the third stack says."""
     wanted = ["megatron_url", "megatron_version", "cluster_megatron_dir", "cluster_env_file", "cluster_conda_env_dir", "conda_env_python_version",
-              "conda_env_import_modules", "cann_toolkit_src", "cann_toolkit_kernels_src", "cann_toolkit_set_env", "cann_toolkit_kernels_info", "plan_argv",
+              "conda_env_import_modules", "conda_env_constraints_file", "cann_toolkit_src",
+              "cann_toolkit_kernels_src", "cann_toolkit_set_env", "cann_toolkit_kernels_info", "plan_argv",
               "preprocess", "check"]
-    roles = [ROOT / f"roles/{role}/{part}/main.yml" for role in ("cluster", "plan", "cann_toolkit", "conda_env", "megatron", "dataset") for part in ("defaults", "vars")]
+    roles = [ROOT / f"roles/{role}/{part}/main.yml" for role in ("cluster", "plan", "cann_toolkit", "conda_env", "megatron", "dataset")
+             for part in ("defaults", "vars")]
     given: dict[str, Any] = {"cluster_stack": str(third), "cluster_project_dir": str(ROOT), "ansible_facts": {"architecture": "aarch64"}}
     given["__tokenizer_check"] = "program"
     programs = {"preprocess": argv_of("dataset/tasks/configure.yml", "Preprocess the texts"), "check": argv_of("tokenizer/tasks/verify.yml", "Compare the ids")}
@@ -174,7 +176,8 @@ def test_a_third_stack_is_its_files_and_no_code(third: Path, tmp_path: Path) -> 
     assert out == {
         "megatron_url": "https://third.example/megatron.git", "megatron_version": "3" * 40, "cluster_megatron_dir": "/opt/ascend-cluster/third/Megatron-LM",
         "cluster_env_file": "/opt/ascend-cluster/third/env.sh", "cluster_conda_env_dir": "/opt/ascend-cluster/conda/envs/third",
-        "conda_env_python_version": "3.12", "conda_env_import_modules": ["torch"], "cann_toolkit_src": f"{ROOT}/artifacts/third_10.0.0_aarch64.run",
+        "conda_env_python_version": "3.12", "conda_env_import_modules": ["torch"],
+        "conda_env_constraints_file": "/srv/third/constraints.txt", "cann_toolkit_src": f"{ROOT}/artifacts/third_10.0.0_aarch64.run",
         "cann_toolkit_kernels_src": f"{ROOT}/artifacts/third-ops_10.0.0.run", "cann_toolkit_set_env": "/usr/local/Ascend/third-10.0.0/set_env.sh",
         "cann_toolkit_kernels_info": "/usr/local/Ascend/third-10.0.0/aarch64/third.info"}
     assert argv[argv.index("--transformer-impl") + 1] == "third"
