@@ -86,6 +86,13 @@ def test_a_stack_fits_itself(name: str) -> None:
     assert set(stack["deterministic_arguments"]) <= known
 
 
+@pytest.mark.parametrize("name", stacks.NAMES)
+def test_every_layout_says_the_same_things(name: str) -> None:
+    for layout in stacks.read(name)["cann"]["layouts"]:
+        assert layout.keys() == stacks.read("recipe")["cann"]["layouts"][0].keys()
+        assert isinstance(layout["fixed_path"], bool)
+
+
 def test_no_two_stacks_share_a_place() -> None:
     """Checkouts, environments and records of stacks stand side by side."""
     read = [stacks.read(name) for name in stacks.NAMES]
@@ -136,7 +143,7 @@ def third(tmp_path: Path) -> Path:
     stack[""]["environment"].update(name="third", python="3.12", imports=["torch"], constraints="/srv/third/constraints.txt")
     stack[""]["cann"] = {"version": "10.0.0", "layouts": [{
         "from": "10", "toolkit": "third_{version}_{arch}.run", "kernels": "third-ops_{version}.run", "home": "{path}/third-{version}",
-        "latest": "{path}/third-{version}", "kernels_info": "{arch}/third.info"}]}
+        "latest": "{path}/third-{version}", "kernels_info": "{arch}/third.info", "fixed_path": False}]}
     stack[""]["plan"].update(transformer_impl="third", moe_grouped_gemm=False)
     stack["_options"]["choices"]["transformer-impl"] = "third"
     stack["_options"]["choices"]["tokenizer-type"] = "ThirdTokenizer"
@@ -153,25 +160,29 @@ def argv_of(path: str, name: str) -> str:
     return str(next(value for module, value in task.items() if module in ("ascend.cluster.attempt", "ansible.builtin.command"))["argv"])
 
 
+def said_by(roles: list[str], wanted: list[str], stack: Path, folder: Path, variables: dict[str, str] | None = None) -> dict[str, Any]:
+    """Variables as the roles' own defaults make them of a stack."""
+    files = [str(ROOT / f"roles/{role}/{part}/main.yml") for role in roles for part in ("defaults", "vars")]
+    given: dict[str, Any] = {"cluster_stack": str(stack), "cluster_project_dir": str(ROOT), "ansible_facts": {"architecture": "aarch64"}}
+    given["__tokenizer_check"] = "program"
+    content = "{{ {" + ", ".join(f"'{name}': {name}" for name in wanted) + "} | to_json }}"
+    copy = {"ansible.builtin.copy": {"content": content, "dest": str(folder / "out.json")}}
+    (folder / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": variables or {}, "vars_files": files, "tasks": [copy]}]))
+    done = subprocess.run(["ansible-playbook", str(folder / "play.yml"), "-e", json.dumps(given)], cwd=ROOT, capture_output=True, text=True, check=False,
+                          env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")})
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    return found
+
+
 def test_a_third_stack_is_its_files_and_no_code(third: Path, tmp_path: Path) -> None:
     """The roles' own defaults give what the third stack says."""
     wanted = ["megatron_url", "megatron_version", "cluster_megatron_dir", "cluster_env_file", "cluster_conda_env_dir", "conda_env_python_version",
               "conda_env_import_modules", "conda_env_constraints_file", "cann_toolkit_src",
               "cann_toolkit_kernels_src", "cann_toolkit_set_env", "cann_toolkit_kernels_info", "plan_argv",
               "preprocess", "check"]
-    roles = [ROOT / f"roles/{role}/{part}/main.yml" for role in ("cluster", "plan", "cann_toolkit", "conda_env", "megatron", "dataset")
-             for part in ("defaults", "vars")]
-    given: dict[str, Any] = {"cluster_stack": str(third), "cluster_project_dir": str(ROOT), "ansible_facts": {"architecture": "aarch64"}}
-    given["__tokenizer_check"] = "program"
     programs = {"preprocess": argv_of("dataset/tasks/configure.yml", "Preprocess the texts"), "check": argv_of("tokenizer/tasks/verify.yml", "Compare the ids")}
-    content = "{{ {" + ", ".join(f"'{name}': {name}" for name in wanted) + "} | to_json }}"
-    copy = {"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / "out.json")}}
-    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": programs, "vars_files": list(map(str, roles)),
-                                                    "tasks": [copy]}]))
-    done = subprocess.run(["ansible-playbook", str(tmp_path / "play.yml"), "-e", json.dumps(given)], cwd=ROOT, capture_output=True, text=True, check=False,
-                          env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")})
-    assert done.returncode == 0, done.stdout + done.stderr
-    out = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    out = said_by(["cluster", "plan", "cann_toolkit", "conda_env", "megatron", "dataset"], wanted, third, tmp_path, programs)
     argv, preprocess, check = out.pop("plan_argv"), out.pop("preprocess"), out.pop("check")
     assert out == {
         "megatron_url": "https://third.example/megatron.git", "megatron_version": "3" * 40, "cluster_megatron_dir": "/opt/ascend-cluster/third/Megatron-LM",
@@ -186,6 +197,15 @@ def test_a_third_stack_is_its_files_and_no_code(third: Path, tmp_path: Path) -> 
     taken = preprocessor.arguments(preprocess[preprocess.index("--input"):])
     assert (taken.tokenizer_type, taken.tokenizer_name_or_path) == ("ThirdTokenizer", "/opt/ascend-cluster/third/Megatron-LM/model_from_hf/Mixtral-8x7B")
     assert check[check.index("--from-pretrained") + 1] == "use_fast,trust_remote_code"
+
+
+def test_the_preflight_looks_for_the_cann_of_the_stack(third: Path, tmp_path: Path) -> None:
+    """Before there are facts, and where no role or site has said anything of CANN."""
+    words = ["__preflight_kernels_src", "__preflight_cann_home"]
+    assert said_by(["cluster", "plan", "preflight"], words, third, tmp_path) == {
+        "__preflight_kernels_src": "third-ops_10.0.0.run", "__preflight_cann_home": "/usr/local/Ascend/third-10.0.0"}
+    current = said_by(["cluster", "plan", "preflight"], words, ROOT / "stacks/current.yml", tmp_path, {"cann_toolkit_install_path": "/opt/Ascend"})
+    assert current == {"__preflight_kernels_src": "Ascend-cann-910b-ops_9.1.0_linux-….run", "__preflight_cann_home": "/opt/Ascend/cann-9.1.0"}
 
 
 def test_its_rules_are_those_of_its_file(third: Path) -> None:
