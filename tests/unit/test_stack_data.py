@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import pytest
 import yaml
@@ -101,15 +101,50 @@ def test_no_two_stacks_share_a_place() -> None:
     assert all(re.fullmatch(r"(/[a-z0-9_.-]+)?", stack["folder"]) for stack in read)
 
 
-def test_no_condition_on_a_stack_and_no_version_outside_its_file() -> None:
-    """Versions may be quoted by comments and documents, and by the tables that were read in a certain commit."""
-    for path in [*ROOT.glob("roles/*/*/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("templates/*")]:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+def code_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines without comments and descriptions; of Python, and with their number, the texts in it that are no documentation."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        for number, line in enumerate(text.splitlines(), 1):
             code = line.split("#", 1)[0]
-            if "description:" in code:
-                continue
+            if "description:" not in code:
+                yield number, code
+        return
+    tree, skipped = ast.parse(text), set()
+    for node in ast.walk(tree):
+        told = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("DOCUMENTATION", "EXAMPLES", "RETURN")
+        if told or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):  # a text alone is a docstring
+            skipped.update(map(id, ast.walk(node)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            yield node.lineno, node.value
+
+
+def stack_words(text: str, of_yaml: bool) -> list[str]:
+    """What of a text belongs into a stack's file. Messages of Python may say how archives are called, with no version."""
+    return [*(word for word in VERSIONS if word in text), *re.findall(r"Ascend-cann-[A-Za-z0-9-]+_" + ("" if of_yaml else r"\d"), text)]
+
+
+def test_no_condition_on_a_stack_and_no_version_outside_its_file() -> None:
+    """Versions may be quoted by comments and documents, by the tables that were read in a certain commit, and by pinned packages.
+
+    The tables of faults name with each row whose words it has: those of plugins, and the supervisor's, which are links to them.
+    """
+    paths = [path for pattern in ("roles/*/*/*.yml", "playbooks/*.yml", "templates/*", "plugins/**/*.py", "roles/*/files/**/*.py", "roles/*/files/**/*.sh")
+             for path in ROOT.glob(pattern) if not path.name.startswith("_fault_")]
+    assert {path.suffix for path in paths} >= {".yml", ".py", ".sh", ".j2"}
+    for path in paths:
+        for number, code in code_of(path):
             assert "cluster_stack ==" not in code and "cluster_stack_data.name ==" not in code, f"{path}:{number}"
-            assert not [word for word in VERSIONS if word in code], f"{path}:{number}: {line.strip()}"
+            assert not stack_words(code, path.suffix != ".py"), f"{path}:{number}: {code.strip()}"
+
+
+def test_what_belongs_into_a_stacks_file_is_seen(tmp_path: Path) -> None:
+    python = tmp_path / "a.py"
+    python.write_text('"""Of 9.1.0."""\nEXAMPLES = r"""9.1.0"""\nx = 1  # 9.1.0\ny = f"{x} CANN 9.1.0"\n', encoding="utf-8")
+    assert [(number, stack_words(text, False)) for number, text in code_of(python)] == [(4, ["9.1.0"])]
+    assert stack_words("Ascend-cann-kernels-910b_…", True) and not stack_words("Ascend-cann-kernels-910b_…", False)
+    assert stack_words("Ascend-cann-toolkit_8.3.RC1_linux.run", False)
 
 
 def test_a_name_that_is_no_stack_is_refused_with_those_that_are() -> None:
