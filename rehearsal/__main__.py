@@ -1,6 +1,6 @@
 """Run the real site.yml on pretend nodes of this machine.
 
-    python -m rehearsal run [--nodes containers|vm] [--stack recipe|current] [--upstream auto|real|standin]
+    python -m rehearsal run [--nodes containers|vm] [--stack NAME] [--upstream auto|real|standin]
                             [--plan small|recipe] [-- ARGUMENTS OF ansible-playbook]
 
 Brings up the nodes, builds what they are given, runs site.yml on inventory/rehearsal, and ends with a summary.

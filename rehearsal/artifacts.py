@@ -1,6 +1,7 @@
 """Everything that the nodes of a rehearsal are given, in ``.rehearsal/artifacts``: built once, kept until its inputs change.
 
-``python -m rehearsal.artifacts [standin|real] [STACK ...]`` builds them, for all stacks unless told which.
+``python -m rehearsal.artifacts [standin|real] [STACK ...]`` builds them, for all stacks (that have
+stand-ins) unless told which.
 """
 from __future__ import annotations
 
@@ -99,10 +100,19 @@ def answers(url: str) -> bool:
 
 
 def choose(wanted: str, stack: str) -> str:
-    """Settle ``auto``: ``real`` where both urls of a stack answer, else ``standin``."""
-    if wanted != "auto":
-        return wanted
-    return "real" if all(answers(url) for url, _ in repositories(stack).values()) else "standin"
+    """Settle ``auto``: ``real`` where both urls of a stack answer, else ``standin``.
+
+    Raises:
+        ArtifactsError: where a stand-in is left, and the stack has none.
+    """
+    urls = [url for url, _ in repositories(stack).values()]
+    found = wanted if wanted != "auto" else "real" if all(map(answers, urls)) else "standin"
+    if found == "standin" and stack not in upstream.stacks():
+        why = "" if wanted == "standin" else f", and the urls of its real code do not answer ({', '.join(urls)})"
+        raise ArtifactsError(f"There is no stand-in for the stack {stack} ({upstream.FOLDER.relative_to(nodes.PROJECT)}/{stack}, docs/stacks.md){why}. Take "
+                             f"NODES=containers UPSTREAM=real with MEGATRON_URL and ASCENDSPEED_URL that answer, or a STACK that has one: "
+                             f"{', '.join(upstream.stacks())}.")
+    return found
 
 
 def _make_real_sources(folder: Path, stack: str) -> None:
@@ -124,12 +134,12 @@ def _make_real_sources(folder: Path, stack: str) -> None:
         (folder / f"{name}.commit").write_text(commit, encoding="utf-8")
 
 
-def build(upstream_kind: str = "standin", wanted: Sequence[str] = tuple(stacks.NAMES), log: Log = print) -> None:
+def build(upstream_kind: str = "standin", wanted: Sequence[str] | None = None, log: Log = print) -> None:
     """Build what is missing or outdated.
 
     Args:
         upstream_kind: ``standin``, or ``real`` for the real Megatron-LM and AscendSpeed from their urls.
-        wanted: the stacks whose sources are needed; hardware and wheels are made for all.
+        wanted: the stacks whose sources are needed, None for all that can be had; hardware and wheels are made for all.
         log: told what is built.
 
     Raises:
@@ -137,7 +147,7 @@ def build(upstream_kind: str = "standin", wanted: Sequence[str] = tuple(stacks.N
     """
     # Two targets of make may want them at once.
     with nodes.locked(nodes.STATE / "artifacts.lock"):
-        _build(upstream_kind, wanted, log)
+        _build(upstream_kind, wanted if wanted is not None else stacks.NAMES if upstream_kind == "real" else upstream.stacks(), log)
 
 
 def _build(upstream_kind: str, wanted: Sequence[str], log: Log) -> None:
@@ -195,6 +205,6 @@ def versions(upstream_kind: str, stack: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     try:
-        build(sys.argv[1] if len(sys.argv) > 1 else "standin", sys.argv[2:] or stacks.NAMES)
+        build(sys.argv[1] if len(sys.argv) > 1 else "standin", sys.argv[2:] or None)
     except ArtifactsError as failed:
         sys.exit(str(failed))

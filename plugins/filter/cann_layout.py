@@ -9,7 +9,7 @@ description:
 positional: _input, version, arch, install_path
 options:
   _input:
-    description: Layouts, each with C(from), the version from which on it holds, and names in which {version}, {arch} and {path} stand.
+    description: Layouts, each with C(from), the version from which on it holds, names in which {version}, {arch} and {path} stand, and what is true or false.
     type: list
     elements: dict
     required: true
@@ -44,7 +44,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.ascend.cluster.plugins.module_utils import _cann
 
 
-def cann_layout(layouts: list[dict[str, str]], version: str, arch: str, install_path: str) -> dict[str, str]:
+def cann_layout(layouts: list[dict[str, Any]], version: str, arch: str, install_path: str) -> dict[str, Any]:
     """See DOCUMENTATION."""
     try:
         return _cann.layout(layouts, str(version), arch, install_path)

@@ -23,11 +23,12 @@ def order(version: str) -> tuple[float, ...]:
     return (*numbers[:2], int(candidate[1]) if candidate else float("inf") if len(numbers) > 2 else 0)
 
 
-def layout(layouts: Sequence[Mapping[str, str]], version: str, arch: str, path: str) -> dict[str, str]:
+def layout(layouts: Sequence[Mapping[str, Any]], version: str, arch: str, path: str) -> dict[str, Any]:
     """The names of the newest layout that a version is not older than.
 
     Args:
-        layouts: of a stack: ``from``, the version from which on it holds, and names in which ``{version}``, ``{arch}`` and ``{path}`` stand.
+        layouts: of a stack: ``from``, the version from which on it holds, names in which ``{version}``, ``{arch}`` and ``{path}`` stand,
+            and what is true or false.
         version: such as 8.0.RC1.
         arch: as `uname -m` prints it.
         path: where CANN is installed.
@@ -41,7 +42,7 @@ def layout(layouts: Sequence[Mapping[str, str]], version: str, arch: str, path: 
         raise ValueError(f"CANN {version} (cann_toolkit_version) is older than all that this stack knows, expected {oldest} or newer: set "
                          "cann_toolkit_version, or cluster_stack to a stack that goes with it.")
     newest = max(fitting, key=lambda one: order(str(one["from"])))
-    return {name: text.format(version=version, arch=arch, path=path) for name, text in newest.items() if name != "from"}
+    return {name: text.format(version=version, arch=arch, path=path) if isinstance(text, str) else text for name, text in newest.items() if name != "from"}
 
 
 def value(path: str, *keys: str) -> str:

@@ -247,7 +247,7 @@ def select_wheels(
             errors.append(
                 f"{filename}: {found} is no version by PEP 440 and pip {pip_version} refuses it (pip before 24.1 does not). "
                 "Take a wheel with a proper version (such as 0.1+ascend), or put an older pip into the environment "
-                "(conda_env_conda_packages has pip<24.1 by default)."
+                "(pip<24.1 in conda_env_conda_packages)."
             )
         wheels.append({"name": name, "version": found, "filename": filename, "src": src, "sha256": expected})
     return {"wheels": wheels, "errors": errors}

@@ -77,7 +77,7 @@ class Cluster:
         probe = base64.b64encode((FILES / "probe_npus.sh").read_bytes() + b"\n" + (FILES / "probe.sh").read_bytes()).decode()
         words = [int(time.time()), settings["workspace_path"], settings["cann_path"], settings["driver_info"], settings["unit"], "",
                  " ".join(map(str, settings["ports"].values())), "/opt/ascend-cluster/runs", arguments["user"], STATE, settings["checkpoint_path"],
-                 "/var/tmp/checks_data", "/opt/ascend-cluster/runs", arguments["python"]]
+                 "/var/tmp/checks_data", "/opt/ascend-cluster/runs", f"{settings['cann_path']}/ascend-toolkit", arguments["python"]]
         look = f'/bin/sh -c "$(echo {probe} | base64 -d)" probe {shlex.join(map(str, words))}'
         if not spoiled:
             return _probe.node(self.run(node, look), settings, node)

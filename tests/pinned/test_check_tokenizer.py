@@ -21,6 +21,8 @@ from tests.unit.preprocess_tools import LIBRARY, SENT, mixtral_like, variant, wr
 CHECK = Path(__file__).parents[2] / "roles" / "tokenizer" / "files" / "check_tokenizer.py"
 # As in the launch: what does not concern the tokenizer, values and all, stands among it.
 LAUNCH = ["--num-layers", "2", "--sequence-parallel", "--seq-length", "64", "--lr", "1e-3", "--data-path", "0.3", "/a", "0.7", "/b", "--loss-scale", "-1"]
+# As the recipe's PretrainedFromHF.
+ALL = ["--from-pretrained", "model_max_length,use_fast,trust_remote_code,additional_special_tokens"]
 LLAMA = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 spec_of = importlib.util.spec_from_file_location("check_tokenizer", CHECK)
@@ -41,7 +43,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def call(folder: Path, *more: str) -> str:
         monkeypatch.setattr(sys, "stdin", io.StringIO(SENT))
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-        status = check.main([str(folder), *LAUNCH, *more])
+        status = check.main([str(folder), *ALL, *LAUNCH, *more])
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
         out = capsys.readouterr().out
         assert status in (0, 1) and out.count("\n") == 1
@@ -124,6 +126,12 @@ def test_options_of_the_launch_count(tmp_path: Path, said: Callable[..., str]) -
     assert message.startswith("refused: ") and "It can without --tokenizer-not-use-fast of the launch" in message
 
 
+def test_an_argument_that_nobody_knows_is_refused(said: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        said(tmp_path, "--from-pretrained", "use_fast,padding")
+    assert "padding (tokenizer.from_pretrained of the stack): expected any of additional_special_tokens, model_max_length" in capsys.readouterr().err
+
+
 def later(**parts: Any) -> dict[str, Any]:
     """tokenizer.json as later releases write it, in parts."""
     spec = mixtral_like()
@@ -188,22 +196,25 @@ def test_code_among_the_files_runs_as_in_the_training_and_nothing_stays(tmp_path
     folder, home = tmp_path / "tokenizer", tmp_path / "home"
     home.mkdir()
 
-    def run(**config: Any) -> str:
+    def run(*more: str, **config: Any) -> str:
         folder_of(folder, mixtral_like(), **{**LLAMA, "tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}, **config})
         (folder / "own.py").write_text("from transformers import LlamaTokenizerFast\nclass Own(LlamaTokenizerFast):\n    pass\n")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        done = subprocess.run([sys.executable, str(CHECK), str(folder)], input=SENT, env={**environment, "HOME": str(home)},
+        done = subprocess.run([sys.executable, str(CHECK), str(folder), *(more or ALL)], input=SENT, env={**environment, "HOME": str(home)},
                               capture_output=True, text=True, check=False)
         assert not list(home.iterdir())
         return done.stdout
 
     assert "the training (Own of transformers" in run()
+    # Of a training that does not trust it nothing runs here either.
+    refused = run("--from-pretrained", "")
+    assert "cannot be loaded as the training does" in refused and "Own of transformers" not in refused, refused
     # With an option for which the preprocessor needs transformers, and that runs no such code there.
     assert f"{folder} cannot be loaded by transformers" in run(add_eos_token=True)
 
 
 def test_writing_tokenizer_json_anew_is_offered_where_it_helps(tmp_path: Path) -> None:
-    launch = argparse.Namespace(tokenizer_type="PretrainedFromHF", seq_length=64, vocab_extra_ids=0, tokenizer_not_use_fast=False)
+    launch = argparse.Namespace(from_pretrained=list(check.FROM_PRETRAINED), seq_length=64, vocab_extra_ids=0, tokenizer_not_use_fast=False)
     tokenizer = check.load_training(folder_of(tmp_path, {**mixtral_like(), "post_processor": None}, **LLAMA), launch)
     ids = [tokenizer.encode("the fox")]
     assert check.rewritten(preprocessor, tokenizer, launch, ["the fox"], ids)

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.ascend.cluster.plugins.module_utils import _bundle, _git_checkout
 from ansible_collections.ascend.cluster.plugins.module_utils._source_tree import SourceTree
 
-from rehearsal import artifacts
+from rehearsal import artifacts, stacks, upstream
 
 ROOT = Path(__file__).parents[2]
 
@@ -231,3 +231,23 @@ def test_repositories_are_those_of_the_roles_or_of_the_environment(monkeypatch: 
     assert found["Megatron-LM"][0].endswith("Megatron-LM.git")
     assert found["AscendSpeed"][0] == "file:///srv/a"
     assert {len(commit) for _, commit in found.values()} == {40}
+
+
+def test_a_stack_without_stand_in_is_rehearsed_with_the_real_code_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "repositories", lambda stack: {name: (f"https://host/{name}", "") for name in ("Megatron-LM", "AscendSpeed")})
+    monkeypatch.setattr(artifacts, "answers", lambda url: True)
+    assert artifacts.choose("auto", "third") == artifacts.choose("real", "third") == "real"
+    with pytest.raises(artifacts.ArtifactsError, match=r"no stand-in for the stack third \(rehearsal/upstream/third, docs/stacks.md\)\. Take "
+                       r"NODES=containers UPSTREAM=real with MEGATRON_URL and ASCENDSPEED_URL that answer, or a STACK that has one: current, recipe\."):
+        artifacts.choose("standin", "third")
+    monkeypatch.setattr(artifacts, "answers", lambda url: False)
+    assert artifacts.choose("auto", "recipe") == "standin"
+    with pytest.raises(artifacts.ArtifactsError, match=r"do not answer \(https://host/Megatron-LM, https://host/AscendSpeed\)"):
+        artifacts.choose("auto", "third")
+
+
+def test_a_stack_is_named_by_its_file_with_a_stand_in_or_without(tmp_path: Path) -> None:
+    for name in ("third", "third_rules", "third_options", "recipe"):
+        (tmp_path / f"{name}.yml").touch()
+    assert stacks.names(tmp_path) == ["recipe", "third"]
+    assert set(upstream.stacks()) <= set(stacks.NAMES)

@@ -110,6 +110,13 @@ def test_names_of_the_kernels_archive(version: str, name: str) -> None:
     assert _cann.layout(LAYOUTS, version, "aarch64", "/A")["kernels"] == name
 
 
+def test_up_to_8_0_the_path_is_fixed() -> None:
+    versions = ("7.0.0", "8.0.RC1", "8.0.RC3", "8.0.0", "8.1.RC1", "8.3.RC1", "8.5.0")
+    assert [_cann.layout(LAYOUTS, version, "aarch64", "/A")["fixed_path"] for version in versions] == [True] * 4 + [False] * 3
+    tasks = yaml.safe_load((ROOT / "roles/cann_toolkit/tasks/preflight.yml").read_text())
+    assert next(task for task in tasks if "another install path" in task["name"])["when"] == "__cann_toolkit_layout.fixed_path"
+
+
 def test_a_layout_is_the_newest_that_fits() -> None:
     layouts = [{"from": "9", "home": "{path}/new-{version}"}, {"from": "8.0.RC2", "home": "{path}/{arch}"}]
     assert _cann.layout(layouts, "8.0.0", "aarch64", "/A") == {"home": "/A/aarch64"}

@@ -261,7 +261,8 @@ def test_the_real_probe_speaks_this_language(tmp_path: Path, used: bool) -> None
     if used:
         (runs / "current").symlink_to("a-run")
     done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere/at/all", "/usr/local/Ascend", "/nowhere", "none.service", "",
-                           "1-65535", str(runs), "root", str(state), str(tmp_path / "ckpt"), str(tmp_path / "data"), str(tmp_path), "python3.99", "python3"],
+                           "1-65535", str(runs), "root", str(state), str(tmp_path / "ckpt"), str(tmp_path / "data"), str(tmp_path), "/nowhere",
+                           "python3.99", "python3"],
                           capture_output=True, text=True, check=True)
     values = _probe.parse(done.stdout)
     assert values["sent"] == ["1"]
@@ -287,7 +288,7 @@ def test_what_hangs_on_a_node_does_not_hang_the_probe(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
         (tmp_path / name).chmod(0o755)
     done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/", "/nowhere", "/nowhere", "none.service", "", "1-2", "/nowhere", "root", "/nowhere",
-                           "/dead/ckpt", "/nowhere", "", "python3"], capture_output=True, text=True, check=True, timeout=120,
+                           "/dead/ckpt", "/nowhere", "", "/nowhere", "python3"], capture_output=True, text=True, check=True, timeout=120,
                           env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
     values = _probe.parse(done.stdout)
     assert values["checkpoints_parent"] == ["/dead/ckpt"] and "checkpoints_free_kib" not in values
@@ -448,6 +449,22 @@ def test_a_process_of_somebody_else_is_named_with_its_owner(line: str, words: st
     assert causes(found) == {"NPUs are in use": f"NPU 0 by {words}"}
 
 
+def test_only_the_cann_that_is_wanted_counts_as_installed(tmp_path: Path) -> None:
+    """With the recipe's there, and a link to another version, current's has still to come."""
+    kernels = "opp/built-in/op_impl/ai_core/tbe/kernel/ascend910b/add"
+    (tmp_path / "ascend-toolkit/latest" / kernels).mkdir(parents=True)
+    (tmp_path / "cann-9.0.0" / kernels).mkdir(parents=True)
+    (tmp_path / "cann").symlink_to("cann-9.0.0")
+    found = {}
+    for home in ("ascend-toolkit", "cann-9.0.0", "cann-9.1.0"):
+        done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere", str(tmp_path), "/nowhere", "none.service", "", "1-2", "/runs", "nobody",
+                               "/nowhere", "/nowhere", "/nowhere", "", str(tmp_path / home), "python3"], capture_output=True, text=True, check=True)
+        values = _probe.parse(done.stdout)
+        assert values["cann_exists"] == ["1"]
+        found[home] = (values.get("cann_installed"), values.get("kernels"))
+    assert found == {"ascend-toolkit": (["1"], ["ascend910b"]), "cann-9.0.0": (["1"], ["ascend910b"]), "cann-9.1.0": (None, None)}
+
+
 def test_the_real_probe_finds_a_process_that_a_launch_left(tmp_path: Path) -> None:
     script = tmp_path / "pretrain_gpt.py"
     script.write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n", encoding="utf-8")
@@ -464,8 +481,9 @@ def test_the_real_probe_finds_a_process_that_a_launch_left(tmp_path: Path) -> No
             (tmp_path / "table").write_text("\n".join(smi("910b_busy_tight_slash", ("| 41235 ", f"| {other.pid} "), ("python3.8", "python   "))),
                                             encoding="utf-8")
             done = subprocess.run(["/bin/sh", "-c", PROGRAM, "probe", "1", "/nowhere", str(tmp_path / "Ascend"), "/nowhere", "none.service", "", "1-2", "/runs",
-                                   pwd.getpwuid(os.getuid()).pw_name, "/nowhere", "/nowhere", "/nowhere", "", "python3"], capture_output=True,
-                                  text=True, check=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+                                   pwd.getpwuid(os.getuid()).pw_name, "/nowhere", "/nowhere", "/nowhere", "",
+                                   str(tmp_path / "Ascend/ascend-toolkit"), "python3"], capture_output=True, text=True, check=True,
+                                  env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
         finally:
             left.kill()
             other.kill()

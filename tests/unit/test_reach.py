@@ -88,7 +88,7 @@ def test_the_listener_is_no_finding_of_the_probe() -> None:
         with socket.create_server((ADDRESS, 0)) as other:
             ports = (port, other.getsockname()[1])
             words = ["/bin/sh", "-c", PROBE, "probe", "1", "/", "/nowhere", "/nowhere", "none.service", "", " ".join(map(str, ports)), "/nowhere", "root",
-                     "/nowhere", "/nowhere", "/nowhere", ""]
+                     "/nowhere", "/nowhere", "/nowhere", "", "/nowhere"]
             said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     finally:
         os.kill(pid, signal.SIGTERM)

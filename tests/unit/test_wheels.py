@@ -2,14 +2,18 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import platform
 import re
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.ascend.cluster.plugins.module_utils import _artifact, _wheels
 from packaging import tags as packaging_tags
 
@@ -194,6 +198,32 @@ def test_names_that_this_pip_refuses(tmp_path: Path, pip: str, refused: bool) ->
     make_wheel(tmp_path, "apex-0.1_ascend-cp38-cp38-linux_aarch64.whl")
     errors = select(tmp_path, [{"name": "apex"}], pip=pip)["errors"]
     assert ("pip<24.1" in str(errors)) is refused
+
+
+def conda_env_message(folder: Path, name: str, **variables: Any) -> str:
+    """What an assert of the role's preflight says."""
+    role = ROOT / "roles/conda_env"
+    tasks = yaml.safe_load((role / "tasks/preflight.yml").read_text(encoding="utf-8"))
+    message = next(task for task in tasks if name in task["name"])["ansible.builtin.assert"]["fail_msg"]
+    copy = {"ansible.builtin.copy": {"content": message, "dest": str(folder / "said")}}
+    (folder / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [copy]}]))
+    known = {"role_path": str(role), "cluster_conda_dir": "/c", "cluster_conda_env_dir": "/c/envs/e", **variables}
+    done = subprocess.run(["ansible-playbook", str(folder / "play.yml"), "-e", json.dumps(known)], cwd=ROOT, capture_output=True, text=True, check=False,
+                          env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return (folder / "said").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("packages", "words"), [(["pip<24.1"], "'pip<24.1'"), (["pip-tools", "pip"], "pip"), ([], "pip"), (["git", "pip=24.0"], "pip=24.0")])
+def test_an_environment_without_pip_gets_that_of_the_stack(packages: list[str], words: str, tmp_path: Path) -> None:
+    now = {"conda": True, "conda_folder": True, "env": "there", "pip": ""}
+    said = conda_env_message(tmp_path, "unusable conda", __conda_env_now=now, conda_env_conda_packages=packages)
+    assert said.endswith(f"`/c/bin/conda install -y -p /c/envs/e {words}`.")
+
+
+def test_a_missing_constraints_file_is_told_with_those_there_are(tmp_path: Path) -> None:
+    said = conda_env_message(tmp_path, "missing files", conda_env_constraints_file="/nowhere.txt", conda_env_python_version="3.12")
+    assert said.endswith("for Python 3.12; the role brings constraints-py310.txt and constraints-py38.txt.")
 
 
 def test_pairs() -> None:

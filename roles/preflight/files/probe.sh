@@ -2,18 +2,19 @@
 # Tells what a node is like, as key=value lines between two markers, and changes nothing. It needs no Python:
 # a POSIX shell, coreutils and /proc are enough; what else is missing leaves its line out.
 #
-#   probe_npus.sh and this one, with SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER RECORDS CHECKPOINTS DATA PLACES PYTHON...
+#   probe_npus.sh and this one, with SENT WORKSPACE CANN_PATH DRIVER_INFO UNIT INTERPRETER PORTS RUNS USER RECORDS CHECKPOINTS DATA PLACES CANN_HOME PYTHON...
 #
 # SENT: the controller's clock, said back. PORTS: words like 7000 or 7000-7015. RUNS: the folder of the runs.
 # INTERPRETER: the configured Python, or "". USER: who trains. RECORDS: root's folder of them.
-# CHECKPOINTS: their folder. DATA: the data without .bin. PLACES: folders that the training user writes. PYTHON: those to look for, in order.
+# CHECKPOINTS: their folder. DATA: the data without .bin. PLACES: folders that the training user writes.
+# CANN_HOME: the folder of the version wanted, or of all versions of its kind. PYTHON: those to look for, in order.
 LC_ALL=C
 export LC_ALL
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 sent=$1 workspace=$2 cann=$3 driver=$4 unit=$5 interpreter=$6 ports=$7 runs=$8 user=$9
 shift 9
-records=$1 checkpoints=$2 data=$3 places=$4
-shift 4
+records=$1 checkpoints=$2 data=$3 places=$4 cann_home=$5
+shift 5
 # Lines of the kernel's log that mean something: the words of plugins/module_utils/_probe_kernel_log.py (compared by test).
 faults='PCIe Bus Error:.*severity=Uncorrected|AER:.*[Uu]ncorrect|EDAC .* UE |[Hh]ardware [Ee]rror.*[Uu]ncorrect|error_type: 16|Memory failure: 0x|Out of memory: Kill|oom-kill:|Killed process [0-9]+|EXT4-fs error|XFS .*(Corruption|I/O [Ee]rror)|blk_update_request: .*I/O error|I/O error, dev |Remounting filesystem read-only|hard LOCKUP|soft lockup|self-detected stall|detected stalls on|blocked for more than [0-9]+ seconds|Heartbeat lost|Device is abnormal|devdrv_manager_send_msg unsuccessful|ipc channel idle timeout|DMA copy failed|Get mntn message'
 
@@ -133,10 +134,11 @@ firewalls() { # those that filter what comes in
     sed -n 's/^\([0-9][0-9]*\)[[:space:]][[:space:]]*\([0-9][0-9]*\)$/ephemeral=\1-\2/p' /proc/sys/net/ipv4/ip_local_port_range 2>/dev/null
 }
 
-installed() { # CANN, and the chips whose kernels are there; ops_oam comes with the toolkit
+installed() { # CANN where the wanted one will be, and the chips whose kernels are there; ops_oam comes with the toolkit
     echo 'cann_exists=1'
-    { there "$cann/ascend-toolkit" || there "$cann/cann"; } && echo 'cann_installed=1'
-    for folder in "$cann"/ascend-toolkit/latest "$cann"/cann; do
+    there "$cann_home" || return
+    echo 'cann_installed=1'
+    for folder in "$cann_home/latest" "$cann_home"; do
         for kernels in "$folder"/opp/built-in/op_impl/ai_core/tbe/kernel/ascend*; do
             for operator in "$kernels"/*; do
                 [ -e "$operator" ] && [ "${operator##*/}" != ops_oam ] && printf 'kernels=%s\n' "${kernels##*/}" && break

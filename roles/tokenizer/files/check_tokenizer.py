@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Load a tokenizer as the preprocessor and as the training do, and compare the ids that they give for probe texts.
 
-    python check_tokenizer.py FOLDER [ARGUMENTS OF THE LAUNCH] < FILES
+    python check_tokenizer.py FOLDER [--from-pretrained NAMES] [ARGUMENTS OF THE LAUNCH] < FILES
 
-FILES is a JSON object of the files of package preprocess_data: name to text.
+FILES is a JSON object of the files of package preprocess_data: name to text. NAMES, with commas between them: what the training
+gives AutoTokenizer.from_pretrained besides the folder (tokenizer.from_pretrained of the stack).
 
 The preprocessor reads tokenizer.json alone where it can; the training heeds tokenizer_config.json as well, which may
 say otherwise (add_prefix_space, do_lower_case, or a class with defaults of its own). The data would then be made of
@@ -39,6 +40,8 @@ PROBES = [
     "😀👩‍👩‍👧 🇨🇳", "\U0010ffff\u200b\ufeff", "\x00\x01\x7f", "[CLS] [SEP] [MASK] [PAD] [UNK]", "<s></s><unk><pad>", "<|endoftext|> <|im_start|>user",
     "[INST] Hi [/INST]", "The Quick brown fox jumps over the lazy dog. " * 900,
 ]
+# What a training may give AutoTokenizer.from_pretrained besides the folder, made of the options of the launch.
+FROM_PRETRAINED = ("additional_special_tokens", "model_max_length", "trust_remote_code", "use_fast")
 CONFIGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # The last releases for Python 3.8 that belong together.
 LAST_FOR_38 = "tokenizers==0.20.3 and transformers==4.46.3"
@@ -146,18 +149,16 @@ def wrong_form(folder: Path) -> list[str]:
 def load_training(folder: Path, launch: argparse.Namespace) -> Any:
     """The tokenizer as the training loads it.
 
-    Source: PretrainedFromHF, AscendSpeed at 9264e3c0, ascendspeed/tokenizer/tokenizer.py, _AutoTokenizer; HuggingFaceTokenizer, Megatron-LM
-    core_v0.12.1, megatron/training/tokenizer/tokenizer.py, _HuggingFaceTokenizer.
+    Source: the tokenizer's classes that stacks/*.yml name; of PretrainedFromHF, which gives the most, AscendSpeed at 9264e3c0,
+    ascendspeed/tokenizer/tokenizer.py, _AutoTokenizer.
     """
     import transformers  # type: ignore[import-not-found, unused-ignore]
 
-    if launch.tokenizer_type == "HuggingFaceTokenizer":
-        return transformers.AutoTokenizer.from_pretrained(str(folder))
-    more: dict[str, Any] = {"additional_special_tokens": [f"<extra_id_{number}>" for number in range(launch.vocab_extra_ids)]} \
-        if launch.vocab_extra_ids > 0 else {}
-    # Code that lies among the tokenizer's files runs here as it does in the training: by the same user.
-    return transformers.AutoTokenizer.from_pretrained(
-        str(folder), model_max_length=launch.seq_length, use_fast=not launch.tokenizer_not_use_fast, trust_remote_code=True, **more)
+    # Code that lies among the tokenizer's files runs here where it does in the training: by the same user.
+    more: dict[str, Any] = {"model_max_length": launch.seq_length, "use_fast": not launch.tokenizer_not_use_fast, "trust_remote_code": True}
+    if launch.vocab_extra_ids > 0:
+        more["additional_special_tokens"] = [f"<extra_id_{number}>" for number in range(launch.vocab_extra_ids)]
+    return transformers.AutoTokenizer.from_pretrained(str(folder), **{name: value for name, value in more.items() if name in launch.from_pretrained})
 
 
 def variants(folder: Path, launch: argparse.Namespace) -> Iterator[tuple[str, str, Any]]:
@@ -175,8 +176,8 @@ def variants(folder: Path, launch: argparse.Namespace) -> Iterator[tuple[str, st
                 rest[key] = "PreTrainedTokenizerFast"
                 change = f"set {key} to {rest[key]} in {name}: that class adds nothing to tokenizer.json"
             cases.append((key == "tokenizer_class", f"{key}: {quoted(value)} in {name}", change, name, rest, launch))
-    for option, off in (("vocab_extra_ids", 0), ("tokenizer_not_use_fast", False)):
-        if getattr(launch, option) != off and launch.tokenizer_type == "PretrainedFromHF":
+    for name, option, off in (("additional_special_tokens", "vocab_extra_ids", 0), ("use_fast", "tokenizer_not_use_fast", False)):
+        if getattr(launch, option) != off and name in launch.from_pretrained:
             words = "--" + option.replace("_", "-")
             cases.append((False, f"{words} of the launch", f"remove {words[2:]} from plan_extra_arguments", "", {},
                           argparse.Namespace(**{**vars(launch), option: off})))
@@ -255,7 +256,8 @@ def compare(folder: Path, launch: argparse.Namespace, preprocess: Any) -> tuple[
     without = list(variants(folder, launch))
     for at in differ:
         groups.setdefault(tuple((option, change) for option, change, other in without if other.encode(texts[at]) == ours[at]), []).append(at)
-    save = f"from transformers import AutoTokenizer as A; A.from_pretrained({str(folder)!r}, trust_remote_code=True).save_pretrained('new-tokenizer')"
+    trust = ", trust_remote_code=True" if "trust_remote_code" in launch.from_pretrained else ""
+    save = f"from transformers import AutoTokenizer as A; A.from_pretrained({str(folder)!r}{trust}).save_pretrained('new-tokenizer')"
     anew = (f" Or, where tokenizer_config.json is right, let tokenizer.json say the same: `{sys.executable} -c \"{save}\"` on this node writes "
             "new-tokenizer/, whose files belong in tokenizer_src." if rewritten(preprocess, tokenizer, launch, texts, theirs) else "")
     found = []
@@ -269,11 +271,20 @@ def compare(folder: Path, launch: argparse.Namespace, preprocess: Any) -> tuple[
     return found, ""
 
 
+def names(text: str) -> list[str]:
+    """The words between commas; argparse says of which ones nobody here knows what the training gives."""
+    found = [word for word in text.split(",") if word]
+    unknown = sorted(set(found) - set(FROM_PRETRAINED))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} (tokenizer.from_pretrained of the stack): expected any of {', '.join(FROM_PRETRAINED)}")
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Returns its exit status."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n", 1)[0], allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="folder of the tokenizer")
-    parser.add_argument("--tokenizer-type", default="PretrainedFromHF")
+    parser.add_argument("--from-pretrained", type=names, default=[])
     parser.add_argument("--seq-length", type=int)
     parser.add_argument("--vocab-extra-ids", type=int, default=0)
     parser.add_argument("--tokenizer-not-use-fast", action="store_true")

@@ -89,7 +89,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", required=True, nargs="+", help=f"files, globs or folders, a document a row; by the name: {', '.join(KINDS)}")
     parser.add_argument("--json-keys", nargs="+", default=["text"], help="columns to encode, each into files of its own (default: text)")
-    parser.add_argument("--tokenizer-type", choices=["PretrainedFromHF", "HuggingFaceTokenizer"], default="PretrainedFromHF")
+    parser.add_argument("--tokenizer-type", default="PretrainedFromHF", help="the training's name for it, which is noted; the ids are the folder's")
     parser.add_argument("--tokenizer-name-or-path", "--tokenizer-model", dest="tokenizer_name_or_path", required=True, help="folder of the tokenizer")
     parser.add_argument("--output-prefix", required=True, help="files are PREFIX_<key>_document.bin and .idx")
     parser.add_argument("--append-eod", action="store_true", help="end each document with the tokenizer's eos token")
