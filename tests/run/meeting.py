@@ -76,6 +76,49 @@ def sixteen(_: None) -> Told:
     return told
 
 
+def _ignores_sigterm(pid: int | None) -> bool:
+    words = Path(f"/proc/{pid}/status").read_text(encoding="ascii").split() if pid else []
+    return bool(words) and bool(int(words[words.index("SigIgn:") + 1], 16) >> signal.SIGTERM - 1 & 1)
+
+
+@case("no controller: one of 3 supervisors is frozen, then the hub, then a rank dies while another one ignores SIGTERM", nodes=False)
+def nobody_looks(_: None) -> Told:
+    told, lost, orphan, grace = Told(), 5, 8, 3
+    with ExitStack() as stack:
+        stubborn = {"node": 1, "generation": 2, "iteration": 2, "kind": "stubborn"}
+        some = _cluster(stack, 3, max_restarts=3, times={"lost": lost, "orphan": orphan, "grace": grace},
+                        training={**LONG, "save_every": 1000, "kill_after": 1000, "faults": [stubborn]}).start()
+
+        def trains(generation: int) -> None:
+            some.until(lambda now: now["state"] == "running" and now["generation"] == generation and now["training"]["iteration"] > (
+                now["training"]["loaded"] or 0) and now["skew"])
+
+        def gone(what: str, name: str, setting: str, limit: int, *of: str) -> None:
+            begun = time.monotonic()
+            os.kill(some.ranks(name)[int(name[1:])], signal.SIGKILL) if setting == "grace" else some.kill(name, signal.SIGSTOP)
+            until(lambda: not any(map(some.jobs, of)), f"nothing lives on {', '.join(of)}")
+            took = time.monotonic() - begun
+            where = "the others" if len(of) == 2 else "any node"
+            told.seconds.append(f"{what}: nothing lives on {where} after {took:.1f} (= {setting} {limit} + {took - limit:.1f})")
+            expect(took < limit + 30, f"they stop when {setting} is over", took)
+
+        trains(0)
+        gone("n2 frozen", "n2", "lost", lost, "n0", "n1")
+        some.kill("n2", signal.SIGCONT)
+        trains(1)
+        gone("the hub frozen", "n0", "orphan", orphan, "n1", "n2")
+        some.kill("n0", signal.SIGCONT)
+        trains(2)
+        until(lambda: _ignores_sigterm(some.ranks("n1").get(1)), "a rank that ignores SIGTERM")
+        gone("a rank of n2 killed", "n2", "grace", grace, *some.names)
+        trains(3)
+        some.ask(what="stop")
+        expect(some.end() == [3] * 3, "all end")
+        told.saw = "; ".join(str(one["words"]) for one in some.result()["order"])
+        expect([one["node"] for one in some.result()["order"]] == ["n2", "n0", "n2"], "each at fault is named", some.result()["order"])
+    return told
+
+
 @case("8 nodes, of which node 7 never comes", nodes=False)
 def never_comes(_: None) -> Told:
     told = Told()
