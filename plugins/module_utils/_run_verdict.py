@@ -178,10 +178,11 @@ def _failure(status: Mapping[str, Any], answers: Mapping[str, Mapping[str, Any]]
         outcomes, {"last_iteration": last.train_iters // interval * interval, "log_interval": interval, "first_iteration": -1,
                    "nproc_per_node": expected["nproc_per_node"]}, addresses, [str(one.get("node")) for one in order])
     told = [f"The supervisors heard first of {order[0]['node'] or 'no node in particular'}: {order[0]['reason']}."]
-    if done and status.get("verdict") and str(order[0]["reason"]) not in str(status["verdict"]):
-        told.append(f"They ended the run: {status['verdict']}.")
-    elif done and str(status.get("verdict") or "").count(". ") > str(order[0]["reason"]).count(". "):
-        told.append(f"They ended the run: {str(status['verdict']).rpartition('. ')[2]}.")
+    # What they say besides that failure: that none is left to try, or who did not come any more.
+    verdict, failure = str(status.get("verdict") or "") if done else "", str(order[0].get("words"))
+    more = verdict.removesuffix(f"; this was after: {failure}").removeprefix(failure).removeprefix(". ")
+    if more:
+        told.append(f"They ended the run: {more}.")
     silent = [name for name, answer in answers.items() if answer.get("error")]
     if silent:
         told.append(f"The logs of {_verdict_words.names(silent)} could not be read: {answers[silent[0]]['error']}")

@@ -69,6 +69,15 @@ def test_the_last_failure_of_a_run_that_was_stopped_is_not_the_stop():
     assert verdict["message"].endswith("Before the stop it had failed: n2: rank 3 failed.") and verdict["culprit"] == ""
 
 
+def test_who_did_not_come_any_more_is_told_besides_the_failure():
+    words = "not ready within 20 s (times.form): n2 (silent); this was after: n2: not heard for 8 s (times.lost)"
+    verdict = judge({**status(order=[failure("n2", "not heard for 8 s (times.lost)")]), "verdict": words, "cause": words}, n2=gone())
+    assert "They ended the run: not ready within 20 s (times.form): n2 (silent).\n" in verdict["message"]
+    assert verdict["message"].count("this was after") == 0
+    alone = judge({**status(order=[failure("n2", "not heard for 8 s (times.lost)")]), "verdict": "n2: not heard for 8 s (times.lost)"}, n2=gone())
+    assert "They ended the run" not in alone["message"]
+
+
 def test_an_end_is_known_again():
     ends = [judge(status(**how))["end"] for how in ({"epoch": "e1"}, {"epoch": "e1", "time": 7.0}, {"epoch": "e2"}, {"epoch": "e1", "code": 0})]
     assert ends[0] == ends[1] and len(set(ends)) == 3
