@@ -5,7 +5,7 @@ from __future__ import annotations
 RENAMED = {
     "cluster_group": "it is not needed any more: the group of the nodes is always ascend_nodes, and a site maps its own onto it in the inventory "
                      "(`ascend_nodes: {children: {my_group: {}}}`). Remove it",
-    "data_share_manifest": "it is not needed any more: the list lies in cluster_workspace, in state/data_manifest.sha256. Remove it",
+    "data_share_manifest": "it is not needed any more: the list lies in cluster_stack_dir, in state/data_manifest.sha256. Remove it",
     "data_share_nfs_mount_options": "it is called nfs_client_options now. Rename it",
     "data_share_nfs_threads": "it is called nfs_server_threads now. Rename it",
     "data_share_nfs_timeout": "it is called nfs_client_timeout now. Rename it",
