@@ -113,5 +113,5 @@ def test_the_shards_of_one_node_take_the_same_steps_however_many_there_are(of_a_
 def test_of_all_nodes_the_sizes_of_a_checkpoint_are_worked_out_once():
     settings = yaml.safe_load((ROOT / "roles/pretrain/vars/main.yml").read_text(encoding="utf-8"))["__pretrain_supervise"]
     assert "plan_checkpoint" not in json.dumps(settings)
-    first = yaml.safe_load((ROOT / "roles/pretrain/tasks/configure.yml").read_text(encoding="utf-8"))[0]
+    first = yaml.safe_load((ROOT / "roles/pretrain/tasks/render.yml").read_text(encoding="utf-8"))[0]
     assert first["ansible.builtin.set_fact"]["__pretrain_checkpoint"] == "{{ plan_checkpoint }}" and first["run_once"] is True
