@@ -58,6 +58,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def ignores_sigterm(pid: int | None) -> bool:
+    """Whether a process is there and ignores SIGTERM."""
+    words = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").split() if pid else []
+    return "SigIgn:" in words and bool(int(words[words.index("SigIgn:") + 1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 class Cluster:
     """Supervisors n0, n1, … below a folder; `prefix` is 127.x.y. of this process."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Callable, Iterable, Mapping, NamedTuple, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 from ansible_collections.ascend.cluster.plugins.module_utils._addresses import in_source, split_source
 
@@ -37,26 +37,18 @@ class Line(NamedTuple):
     options: str
 
 
+def mounts(mountinfo: str) -> Iterator[tuple[str, Mounted]]:
+    """Read /proc/self/mountinfo: each path with what is mounted there, the last one last. Asks the kernel, never the server."""
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        words, more = before.split(), after.split()
+        if len(words) >= 6 and len(more) >= 2:
+            yield words[4], Mounted(more[0], more[1], words[5].split(",")[0])
+
+
 def mounted(mountinfo: str, path: str) -> Mounted | None:
-    """Read from /proc/self/mountinfo what was mounted last at a path. Asks the kernel, never the server."""
-    found = None
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        words, more = before.split(), after.split()
-        if len(words) >= 6 and len(more) >= 2 and words[4] == path:
-            found = Mounted(more[0], more[1], words[5].split(",")[0])
-    return found
-
-
-def places(mountinfo: str, source: str) -> list[str]:
-    """Where a source of NFS is mounted."""
-    found = []
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        words, more = before.split(), after.split()
-        if len(words) >= 6 and len(more) >= 2 and Mounted(more[0], more[1], "").is_nfs_of(source):
-            found.append(words[4])
-    return found
+    """What was mounted last at a path."""
+    return dict(mounts(mountinfo)).get(path)
 
 
 def own_lines(fstab: str) -> list[Line]:
@@ -215,13 +207,13 @@ class Client:
                                "one that another user made. Set the variable of that path to the place itself")
         return place != path
 
-    def _undone(self, wanted: Line) -> bool:
+    def _strayed(self, wanted: Line) -> bool:
         """Whether what was mounted lies elsewhere, since a link was put there in the same moment; it is taken away from there."""
         now = self._at(wanted.path)
         if now is not None and now.is_nfs_of(wanted.source):
             return False
         ours = {line.path for line in self._lines.values()}
-        strayed = [path for path in places(self._read("/proc/self/mountinfo"), wanted.source) if path not in ours]
+        strayed = [path for path, one in mounts(self._read("/proc/self/mountinfo")) if one.is_nfs_of(wanted.source) and path not in ours]
         undone = [self._limited("umount", path)[0] == 0 for path in strayed]
         self.errors.append(f"{wanted.path} was made a link while {wanted.source} was mounted there, so that the mount came to lie at "
                            f"{', '.join(strayed) or 'a place that cannot be told'}; it was {'undone' if strayed and all(undone) else 'NOT undone'}. "
@@ -231,11 +223,10 @@ class Client:
     def _mount_one(self, wanted: Line) -> None:
         # bg and its endless retries are for the boot; here an answer is wanted.
         status, _, said = self._limited("mount", "-t", "nfs4", "-o", f"{wanted.options},fg,retry=0", wanted.source, wanted.path)
-        if status == 0 and self._undone(wanted):
-            return
         if status == 0:
-            self._lines[wanted.path] = wanted
-            self.changes.append(f"{wanted.path} mounted")
+            if not self._strayed(wanted):
+                self._lines[wanted.path] = wanted
+                self.changes.append(f"{wanted.path} mounted")
             return
         if "access denied" in said:
             said += " (its exports name the cluster_address of each node: does this node reach it from another address?)"

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rehearsal.supervisors import Cluster, until
+from rehearsal.supervisors import Cluster, ignores_sigterm, until
 from tests.playing import PROJECT
 from tests.run.controller import Missed, expect
 from tests.run.table import CASES, Case, Told, case
@@ -76,11 +76,6 @@ def sixteen(_: None) -> Told:
     return told
 
 
-def _ignores_sigterm(pid: int | None) -> bool:
-    words = Path(f"/proc/{pid}/status").read_text(encoding="ascii").split() if pid else []
-    return bool(words) and bool(int(words[words.index("SigIgn:") + 1], 16) >> signal.SIGTERM - 1 & 1)
-
-
 @case("no controller: one of 3 supervisors is frozen, then the hub, then a rank dies while another one ignores SIGTERM", nodes=False)
 def nobody_looks(_: None) -> Told:
     told, lost, orphan, grace = Told(), 5, 8, 3
@@ -109,7 +104,7 @@ def nobody_looks(_: None) -> Told:
         gone("the hub frozen", "n0", "orphan", orphan, "n1", "n2")
         some.kill("n0", signal.SIGCONT)
         trains(2)
-        until(lambda: _ignores_sigterm(some.ranks("n1").get(1)), "a rank that ignores SIGTERM")
+        until(lambda: ignores_sigterm(some.ranks("n1").get(1)), "a rank that ignores SIGTERM")
         gone("a rank of n2 killed", "n2", "grace", grace, *some.names)
         trains(3)
         some.ask(what="stop")

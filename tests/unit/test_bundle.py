@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.ascend.cluster.plugins.module_utils import _bundle, _git_checkout
+from ansible_collections.ascend.cluster.plugins.module_utils import _bundle, _git_checkout, _stack_data
 from ansible_collections.ascend.cluster.plugins.module_utils._source_tree import SourceTree
 
 from rehearsal import artifacts, stacks, upstream
@@ -251,4 +251,4 @@ def test_a_stack_is_named_by_its_file_with_a_stand_in_or_without(tmp_path: Path)
     for name in ("third", "third_rules", "third_options", "recipe"):
         (tmp_path / f"{name}.yml").touch()
     assert stacks.names(tmp_path) == ["recipe", "third"]
-    assert set(upstream.stacks()) <= set(stacks.NAMES)
+    assert set(upstream.stacks()) <= set(stacks.NAMES) and _stack_data.names(ROOT / "stacks") == stacks.NAMES, "as the roles' own filter has them"

@@ -33,6 +33,15 @@ def cluster(tmp_path):
         one.close()
 
 
+@pytest.fixture
+def shuts_down(tmp_path):
+    """The environment of a supervisor whose machine shuts down."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\necho stopping\nexit 1\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    return {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+
+
 def stopped(cluster, statuses=None):
     cluster.ask(what="stop")
     assert cluster.end() == (statuses or [3] * len(cluster.names))
@@ -122,13 +131,10 @@ def test_without_a_hub_a_stop_is_one_nodes_and_then_nobody_is_asked(cluster):
     two.end("n0")
 
 
-def test_a_machine_that_shuts_down_is_no_wish_to_stop(cluster, tmp_path):
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\necho stopping\nexit 1\n")
-    (tmp_path / "bin/systemctl").chmod(0o755)
+def test_a_machine_that_shuts_down_is_no_wish_to_stop(cluster, shuts_down):
     two = cluster(max_restarts=1)
     two.start("n0")
-    two.start("n1", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
+    two.start("n1", **shuts_down)
     two.training(2)
     two.kill("n1", signal.SIGTERM)
     assert two.end("n1") == [0]
@@ -160,13 +166,10 @@ def test_a_node_that_was_not_there_when_the_run_was_stopped_hears_of_it(cluster)
     assert not two.jobs("n1")
 
 
-def test_who_is_ready_and_shuts_down_is_not_started_with(cluster, tmp_path):
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\necho stopping\nexit 1\n")
-    (tmp_path / "bin/systemctl").chmod(0o755)
+def test_who_is_ready_and_shuts_down_is_not_started_with(cluster, shuts_down):
     three = cluster(nodes=3, times={"lost": 60})
     three.start("n0", "n1")
-    three.start("n2", PATH=f"{tmp_path}/bin:/usr/bin:/bin")
+    three.start("n2", **shuts_down)
     # Of n1 nothing is heard yet: all others wait for it.
     three.kill("n1", signal.SIGSTOP)
     three.until(lambda told: told["nodes"]["phases"].get("ready", 0) >= 2)
@@ -179,7 +182,7 @@ def test_who_is_ready_and_shuts_down_is_not_started_with(cluster, tmp_path):
     stopped(three)
 
 
-def test_a_hub_waits_for_who_has_not_heard_of_the_end(tmp_path, monkeypatch):
+def test_a_hub_waits_for_who_has_not_heard_of_the_end(tmp_path):
     """Also one that comes back after the end, which has heard nobody yet."""
     def waits(kept_before, *reports):
         settings = tools.config(run_dir=str(tmp_path), times={"lost": 3600})

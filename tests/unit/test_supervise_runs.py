@@ -4,12 +4,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 from supervise import processes
 
-from rehearsal.supervisors import Cluster, until
+from rehearsal.supervisors import Cluster, ignores_sigterm, until
 
 
 @pytest.fixture
@@ -107,8 +106,7 @@ def test_what_ignores_sigterm_is_killed_in_whatever_session(cluster):
     two = cluster(training={**LONG, "faults": faults, "kill_after": 1000}, times={"grace": 1, "hang": 60})
     two.training(1)
     pid = until(lambda: two.ranks("n1").get(1), "a rank")
-    until(lambda: "SigIgn" in Path(f"/proc/{pid}/status").read_text() and int(Path(f"/proc/{pid}/status").read_text().split("SigIgn:")[1].split()[0], 16)
-          >> (signal.SIGTERM - 1) & 1, "a rank that ignores SIGTERM")
+    until(lambda: ignores_sigterm(pid), "a rank that ignores SIGTERM")
     assert os.getsid(pid) == pid
     two.ask(what="stop")
     assert two.end() == [3, 3]

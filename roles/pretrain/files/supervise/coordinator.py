@@ -239,8 +239,7 @@ class Coordinator:
 
     def _rests(self, name: str) -> bool:
         """Nothing lives there, said by one that knows of the stop: it cannot be about to start."""
-        report = self.nodes.reports.get(name)
-        return bool(report and report["phase"] in phases.AT_REST and report["epoch"] == self.epoch and report["seen"] >= self.version)
+        return self.nodes.phase(name) in phases.AT_REST and self.nodes.aware(name, self.epoch, self.version)
 
     def _after_stop(self, now: float) -> None:
         self.strikes = 0 if self.rose else self.strikes + 1

@@ -109,8 +109,13 @@ class Nodes:
 
     def unaware(self, epoch: str, version: int, unheard: bool) -> list[str]:
         """Those that have not heard how it stands and do not leave by themselves; with `unheard` also those that nothing was heard of."""
-        return [name for name in (self.names if unheard else self.reports) if name not in self.reports or (not self.reports[name]["leaving"] and (
-            self.reports[name]["epoch"] != epoch or self.reports[name]["seen"] < version))]
+        return [name for name in (self.names if unheard else self.reports)
+                if not self.aware(name, epoch, version) and not self.reports.get(name, {}).get("leaving")]
+
+    def aware(self, name: str, epoch: str, version: int) -> bool:
+        """Whether a node has said that it has heard this view."""
+        report = self.reports.get(name)
+        return bool(report and report["epoch"] == epoch and report["seen"] >= version)
 
     def silent(self, now: float, limit: float) -> list[str]:
         """Those that were not heard for so long, or whose connection is closed; the longest silent first."""
